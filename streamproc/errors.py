@@ -1,0 +1,79 @@
+"""Every exception streamproc raises on purpose.
+
+    StreamprocError
+    ├── RefusedError            found before anything starts; the command exits 2
+    │   ├── ConfigError         a graph file says something it may not
+    │   ├── GraphError          nodes and edges do not fit together
+    │   ├── ArtifactError       a model, card or recording is not what it claims
+    │   └── PlacementError      a device, host, port or folder is not to be had
+    ├── WireError               bytes that are not a frame; counted and dropped
+    ├── FrameError              arrays that cannot be a frame, or not this stream's
+    │   └── BadFrameError       a node refuses one frame; quarantined, the node lives
+    └── NodeError               a node failed at a frame; its `on_error` decides
+
+`EndOfStream` stands apart: it is how a source says that it is done.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StreamprocError(Exception):
+    """Root of everything raised here on purpose."""
+
+
+class RefusedError(StreamprocError):
+    """Something that can be known before start is wrong; nothing was started."""
+
+
+class ConfigError(RefusedError):
+    """A graph file's key, value or type is wrong. Says file:line and the key."""
+
+
+class GraphError(RefusedError):
+    """Nodes and edges do not fit: ports, signatures, cycles."""
+
+
+class ArtifactError(RefusedError):
+    """A stored thing (model, card, recording, checkpoint) is not what it claims."""
+
+
+class PlacementError(RefusedError):
+    """A device, host, port or folder that was asked for is not available."""
+
+
+class WireError(StreamprocError):
+    """Bytes from outside that do not form a frame of wire version 1."""
+
+
+class FrameError(StreamprocError):
+    """Arrays or a header that cannot form a frame, or do not fit a signature."""
+
+
+class BadFrameError(FrameError):
+    """Raised by a node that cannot use this one frame; the frame is set aside."""
+
+
+class NodeError(StreamprocError):
+    """A node raised while processing. Carries the node's name and the frame's seq."""
+
+    def __init__(self, node: str, seq: int | None, cause: BaseException) -> None:
+        where = f"node {node!r}" if seq is None else f"node {node!r} at seq {seq}"
+        super().__init__(f"{where}: {type(cause).__name__}: {cause}")
+        self.node = node
+        self.seq = seq
+
+
+class EndOfStream(Exception):
+    """A source has no more frames."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The cure for a misspelling: ` (did you mean 'x'?)`, or what there is."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1)
+    if close:
+        return f" (did you mean {close[0]!r}?)"
+    return f" (known: {', '.join(choices)})" if choices else ""

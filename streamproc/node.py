@@ -1,0 +1,151 @@
+"""Node: four verbs. Its ports are the parameters and the return type of `process`."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from streamproc.errors import GraphError
+from streamproc.frame import Array, Frame, Signature
+
+ConfigT = TypeVar("ConfigT")
+
+OUT = "out"  # the port of a node whose process returns one frame
+
+
+class Ports(NamedTuple):
+    """Names of a node kind's input and output ports, in order."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Node(Generic[ConfigT]):
+    """One step of a graph.
+
+    A node kind is a class `class Shrink(Node[ShrinkConfig])` whose config is a
+    frozen dataclass. It is built without any effect, checked with `accept` on a
+    machine that may have no GPU, opened once, fed frame by frame, and closed.
+    """
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+    def accept(self, **signatures: Signature) -> Any:
+        """Say what comes out, given what comes in; pure.
+
+        Returns a Signature (one output port), a dict of them by port name
+        (several), or None (a sink). Raises GraphError for what it cannot use.
+        """
+        return None
+
+    def open(self, device: str) -> None:
+        """Allocate, load, warm up on "cpu" or "gpu".
+
+        Raises PlacementError if the device is not to be had; never falls back.
+        """
+
+    def process(self, *args: Any, **kwargs: Any) -> Any:
+        """Take one frame per input port, give a frame, a NamedTuple of them, or None.
+
+        Raises BadFrameError for a frame it cannot use; EndOfStream from a source.
+        """
+        raise TypeError(f"{type(self).__name__} has no process()")
+
+    def close(self) -> None:
+        """Let go of everything; may be called twice."""
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """What must survive a crash: named arrays, valid until the next process."""
+        return {}
+
+    @state.setter
+    def state(self, state: dict[str, Array]) -> None:
+        if state:
+            raise GraphError(f"{type(self).__name__} keeps no state")
+
+    def report(self) -> dict[str, float]:
+        """Figures of this node for the run's summary, such as a score."""
+        return {}
+
+
+class Source(Node[ConfigT]):
+    """A node without inputs. The runtime asks it for frames, on time."""
+
+    # True: after a crash the same frames can be made again from `state`.
+    # False: what it hands out exists once, so the runtime logs it first.
+    replayable: ClassVar[bool] = True
+
+    def pace_hz(self) -> float | None:
+        """Frames in a second on an absolute schedule; None: as they come."""
+        return None
+
+    def wait_on(self) -> Any:
+        """A socket or file descriptor that turns readable when a frame may be due.
+
+        None: `process` is worth calling at any time.
+        """
+        return None
+
+
+def ports(kind: type[Node[Any]]) -> Ports:
+    """Read a node kind's ports off its process(). GraphError if it is not typed."""
+    parameters = list(inspect.signature(kind.process).parameters.values())[1:]
+    for parameter in parameters:
+        if parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            raise GraphError(f"{kind.__name__}.process: input ports must be named")
+    return Ports(tuple(p.name for p in parameters), _output_ports(kind))
+
+
+def _output_ports(kind: type[Node[Any]]) -> tuple[str, ...]:
+    hint = typing.get_type_hints(kind.process).get("return")
+    options = (
+        typing.get_args(hint)
+        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+        else (hint,)
+    )
+    made = [option for option in options if option is not type(None)]
+    if not made:
+        return ()
+    if made == [Frame]:
+        return (OUT,)
+    fields = getattr(made[0], "_fields", None)
+    if len(made) == 1 and fields:
+        return tuple(fields)
+    raise GraphError(
+        f"{kind.__name__}.process: expected a return type of Frame, a NamedTuple of "
+        f"frames, or None, got {hint}"
+    )
+
+
+def config_type(kind: type[Node[Any]]) -> type[Any]:
+    """The frozen dataclass that configures a node kind."""
+    for base in kind.__mro__:
+        for generic in getattr(base, "__orig_bases__", ()):
+            origin = typing.get_origin(generic)
+            if isinstance(origin, type) and issubclass(origin, Node):
+                (argument,) = typing.get_args(generic)
+                if isinstance(argument, type):
+                    return argument
+    raise GraphError(f"{kind.__name__}: derive it from Node[YourConfig]")
+
+
+def output_signatures(
+    node: Node[Any], inputs: dict[str, Signature]
+) -> dict[str, Signature]:
+    """accept(), with its answer as a dict by port. GraphError if they disagree."""
+    answer = node.accept(**inputs)
+    names = ports(type(node)).outputs
+    if answer is None:
+        answer = {}
+    elif isinstance(answer, Signature):
+        answer = {names[0]: answer} if len(names) == 1 else {"?": answer}
+    if tuple(answer) != names:
+        raise GraphError(
+            f"{type(node).__name__}.accept gave ports {list(answer)}, "
+            f"process gives {list(names)}"
+        )
+    return typing.cast("dict[str, Signature]", answer)

@@ -1,0 +1,48 @@
+"""The node kinds that come with streamproc, and how plug-ins add theirs."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from streamproc.errors import GraphError, nearest
+from streamproc.node import Node
+
+# kind -> "module:Class"; a module is imported only when its kind is used.
+KINDS: dict[str, str] = {
+    "scene.lorenz": "streamproc.nodes.scene:LorenzScene",
+    "scene.isi": "streamproc.nodes.scene:IsiScene",
+    "scene.ultrasound": "streamproc.nodes.scene:UltrasoundScene",
+    "ekf": "streamproc.nodes.ekf:Ekf",
+    "bcjr": "streamproc.nodes.bcjr:Bcjr",
+    "svd_filter": "streamproc.nodes.svd_filter:SvdFilter",
+    "score": "streamproc.nodes.score:Score",
+    "identity": "streamproc.nodes.identity:Identity",
+    "zmq.source": "streamproc.nodes.zmq_source:ZmqSource",
+    "zmq.sink": "streamproc.nodes.zmq_sink:ZmqSink",
+    "udp.source": "streamproc.nodes.udp_source:UdpSource",
+    "tcp.source": "streamproc.nodes.tcp_source:TcpSource",
+    "file.source": "streamproc.nodes.file_source:FileSource",
+    "file.sink": "streamproc.nodes.file_sink:FileSink",
+    "console": "streamproc.nodes.console:Console",
+}
+ENTRY_POINTS = "streamproc.nodes"
+
+
+def kinds() -> dict[str, str]:
+    """Every kind there is, plug-ins included. Built-in names cannot be replaced."""
+    found = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
+    return {**found, **KINDS}
+
+
+def kind(name: str) -> type[Node[Any]]:
+    """The class of a node kind. GraphError with the nearest name if there is none."""
+    where = kinds().get(name)
+    if where is None:
+        raise GraphError(f"no node kind {name!r}{nearest(name, kinds())}")
+    module, _, attribute = where.partition(":")
+    found = getattr(importlib.import_module(module), attribute, None)
+    if not (isinstance(found, type) and issubclass(found, Node)):
+        raise GraphError(f"kind {name!r}: {where} is not a Node class")
+    return found
