@@ -78,6 +78,9 @@ class Source(Node[ConfigT]):
     # True: after a crash the same frames can be made again from `state`.
     # False: what it hands out exists once, so the runtime logs it first.
     replayable: ClassVar[bool] = True
+    # False: what it measures goes on whether or not anybody listens (a UDP sensor),
+    # so it is read into the log even while nothing downstream has room.
+    pausable: ClassVar[bool] = True
 
     def pace_hz(self) -> float | None:
         """Frames in a second on an absolute schedule; None: as they come."""

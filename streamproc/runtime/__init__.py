@@ -1,0 +1,1 @@
+"""What makes a checked graph run: workers, their supervisor, checkpoints, metrics."""

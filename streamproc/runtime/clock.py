@@ -1,0 +1,45 @@
+"""Time as the runtime needs it: one monotonic clock, waits that are not late."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+
+now_ns = time.monotonic_ns
+
+_PR_SET_TIMERSLACK = 29
+
+
+def sharpen_timers() -> None:
+    """Let the kernel wake this thread 1 µs, not 50 µs, after a timer is due.
+
+    Linux only; elsewhere, and where it is refused, timers stay as they are.
+    """
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return
+    prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(1000), 0, 0, 0)
+
+
+class Schedule:
+    """An absolute schedule: the n-th tick is due at start + n / rate, without drift."""
+
+    def __init__(self, rate_hz: float, start_ns: int) -> None:
+        self._period_ns = 1e9 / rate_hz
+        self._start_ns = start_ns
+        self._ticks = 0
+        self.overruns = 0
+
+    @property
+    def due_ns(self) -> int:
+        """When the next tick is due."""
+        return self._start_ns + round(self._ticks * self._period_ns)
+
+    def tick(self, now: int) -> int:
+        """Count the next tick, and an overrun if it is late by more than a period."""
+        due = self.due_ns
+        self._ticks += 1
+        if now - due > self._period_ns:
+            self.overruns += 1
+        return due

@@ -1,0 +1,55 @@
+"""The line between supervisor and worker: JSON objects over a socketpair."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+
+class Line:
+    """One end of a control line. Never blocks on reading."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._end.setblocking(True)
+        self._buffer = b""
+        self.open = True
+
+    def fileno(self) -> int:
+        """For select."""
+        return self._end.fileno()
+
+    def say(self, what: str, **values: Any) -> None:
+        """Tell the other end; a dead one is not told."""
+        try:
+            self._end.sendall(json.dumps({"say": what, **values}).encode() + b"\n")
+        except OSError:
+            self.open = False
+
+    def hear(self) -> Iterator[dict[str, Any]]:
+        """What the other end has said since; `open` turns False when it is gone."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                data = self._end.recv(1 << 16, socket.MSG_DONTWAIT)
+                if not data:
+                    self.open = False
+                    break
+                self._buffer += data
+        *lines, self._buffer = self._buffer.split(b"\n")
+        for line in lines:
+            yield json.loads(line)
+
+    def close(self) -> None:
+        """Hang up."""
+        self.open = False
+        self._end.close()
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends; the second is for a child process to inherit."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    theirs.set_inheritable(True)
+    return ours, theirs

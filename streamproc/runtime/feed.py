@@ -1,0 +1,140 @@
+"""Feed: asks a source for frames on time, and logs those that exist only once."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, cast
+
+from streamproc.errors import EndOfStream, FrameError
+from streamproc.frame import Frame
+from streamproc.node import Source
+from streamproc.runtime.clock import Schedule, now_ns
+from streamproc.runtime.source_log import SourceLog
+from streamproc.runtime.station import Station
+
+
+class Feed:
+    """The source side of a worker.
+
+    A paced source is asked at the ticks of an absolute schedule; its frames carry the
+    tick, not the moment they were made, as `t_in_ns`, so that being late shows.
+    A source that cannot be replayed is read into its log first; a sensor that cannot
+    be paused is read on even while nothing downstream has room, until the log is full.
+    """
+
+    def __init__(self, station: Station, log: SourceLog | None) -> None:
+        self.station = station
+        self.log = log
+        self.source = cast("Source[Any]", station.mount.node)
+        self.overrun = 0  # frames that came while the log was full
+        self._schedule: Schedule | None = None
+        self._backlog: deque[Frame] = deque()
+        self._positions: deque[tuple[int, int]] = deque()  # of _backlog in the log
+        self._over = False
+
+    def start(self, stream_position: tuple[int, int] | None) -> None:
+        """Begin now; what a log holds from a checkpoint's position on comes first."""
+        rate_hz = self.source.pace_hz()
+        self._schedule = Schedule(rate_hz, now_ns()) if rate_hz else None
+        if self.log is not None and stream_position is not None:
+            for position, frame in self.log.recover(stream_position):
+                self._positions.append(position)
+                self._backlog.append(frame)
+            if self._backlog:
+                self.station.mount.next_seq[0] = self._backlog[-1].header.seq + 1
+
+    @property
+    def position(self) -> tuple[int, int] | None:
+        """Where in the log the frames begin that were not handed on yet."""
+        if self.log is None:
+            return None
+        return self._positions[0] if self._positions else self.log.position
+
+    def trim(self, position: tuple[int, int]) -> None:
+        """What the log holds before this position is safe downstream."""
+        if self.log is not None:
+            self.log.trim(position)
+
+    @property
+    def overruns(self) -> int:
+        """Ticks that came more than a period late."""
+        return self._schedule.overruns if self._schedule else 0
+
+    @property
+    def due_ns(self) -> int | None:
+        """When to ask next: 0 = any time, None = when `wait_on` says so."""
+        if self.station.ended:
+            return None
+        if self._over or (self._backlog and not self.station.blocked):
+            return 0
+        if self._schedule is not None:
+            return self._schedule.due_ns
+        return None if self.source.wait_on() is not None else 0
+
+    @property
+    def stuck(self) -> bool:
+        """Whether asking is no use until something downstream is acked."""
+        if self.station.ended or not self.station.blocked:
+            return self.station.ended
+        return self.log is None or self.source.pausable
+
+    @property
+    def wait_on(self) -> Any:
+        """What to wait for besides `due_ns`, if anything."""
+        return None if self.station.ended or self._over else self.source.wait_on()
+
+    def stop(self) -> None:
+        """Ask for no more frames; what is logged still goes out."""
+        self._over = True
+
+    def ask(self) -> bool:
+        """Hand on one frame, if one is due; whether anything moved."""
+        if self.station.ended:
+            return False
+        blocked = self.station.blocked
+        if blocked and (self.log is None or self.source.pausable):
+            return False
+        read = False
+        if not self._over and not (self._backlog and self.source.pausable):
+            read = self._read()
+        if self._backlog and not blocked:
+            self._positions.popleft()
+            self.station.hand_on((self._backlog.popleft(),))
+            return True
+        if self._over and not self._backlog:
+            self.station.end()
+            return True
+        return read
+
+    def _read(self) -> bool:
+        due = now = now_ns()
+        if self._schedule is not None:
+            if self._schedule.due_ns > now:
+                return False
+            due = self._schedule.tick(now)
+        try:
+            made = self.station.mount((), due)
+        except EndOfStream:
+            self._over = True
+            return True
+        except FrameError as error:
+            self.station.skipped += 1
+            self.station.say("warn", f"skip node={self.station.name} cause={error}")
+            return True
+        if not any(made):
+            return False
+        self.station.took.add(now_ns() - now)
+        if self.log is None:
+            self.station.hand_on(made)
+        elif made[0] is not None:
+            self._keep(self.log, made[0])
+        return True
+
+    def _keep(self, log: SourceLog, frame: Frame) -> None:
+        if not log.fits(frame):
+            self.overrun += 1
+            self.station.mount.next_seq[0] -= 1  # this seq goes to the next frame
+            return
+        self._positions.append(log.position)
+        log.append(frame)
+        self._backlog.append(frame)

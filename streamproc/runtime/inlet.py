@@ -1,0 +1,92 @@
+"""Inlet: one edge from another worker, as the worker's loop sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamproc.runtime.clock import now_ns
+from streamproc.runtime.metrics import Histogram
+from streamproc.runtime.station import Station
+from streamproc.transport.sockets import Inbox
+
+QUIET_NS = 1_000_000_000  # say Hello again after this long without a frame
+
+
+class Inlet:
+    """Moves frames from an inbox to the station they are for."""
+
+    def __init__(
+        self, edge: int, name: str, inbox: Inbox, station: Station, port: int
+    ) -> None:
+        self.edge = edge
+        self.name = name
+        self.inbox = inbox
+        self.over = False
+        self.transit = Histogram()
+        self._station = station
+        self._port = port
+        self._next = inbox.receiver.next
+        self._heard_ns = now_ns()
+
+    def pump(self) -> bool:
+        """Move one frame, or notice the end; whether anything moved."""
+        if self.over or self.congested:
+            return False
+        taken = self.inbox.take()
+        if taken is None:
+            if self.inbox.ended:
+                self.over = True
+                self._station.end_input(self._port)
+                return True
+            return False
+        self._heard_ns = now = now_ns()
+        self.transit.add(now - taken.sent_ns)
+        self._next = taken.seq + 1
+        self._station.deliver(self._port, taken.seq, taken.frame)
+        return True
+
+    def nudge_if_quiet(self, now: int) -> None:
+        """After a long silence, make sure that the producer knows of us."""
+        if not self.over and now - self._heard_ns > QUIET_NS:
+            self._heard_ns = now
+            self.inbox.receiver.nudge()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the join behind has as many frames waiting here as it may."""
+        return self._station.congested(self._port)
+
+    def figures(self) -> dict[str, Any]:
+        """What came over this edge so far, as plain values."""
+        receiver = self.inbox.receiver
+        return {
+            "delivered": receiver.accepted - receiver.queued,
+            "dropped": receiver.dropped,
+            "lost": receiver.lost,
+            "duplicates": receiver.duplicates,
+            "refused": self.inbox.refused,
+            "transit": self.transit.to_plain(),
+        }
+
+    @property
+    def position(self) -> int:
+        """The seq from which frames of this edge are still needed."""
+        join = self._station.join
+        if join is None or self._station.ended:
+            return self._next
+        queue = join.waiting[self._port]
+        return queue[0].seq if queue else self._next
+
+    def commit(self, position: int) -> None:
+        """Everything before this position is safe: ack it."""
+        self.inbox.receiver.commit(position)
+
+    def record(self) -> list[Any]:
+        """What a checkpoint keeps: position, accepted, lost, duplicates, over."""
+        receiver = self.inbox.receiver
+        position = self.position
+        ahead = receiver.queued
+        if self._station.join is not None and not self._station.ended:
+            ahead += len(self._station.join.waiting[self._port])
+        accepted = receiver.accepted - ahead
+        return [position, accepted, receiver.lost, receiver.duplicates, self.over]

@@ -1,0 +1,148 @@
+"""Plans: what each worker of a checked graph has to know, as plain JSON values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from streamproc import schema
+from streamproc.errors import PlacementError
+from streamproc.graph import Edge, Graph, PlacedNode
+from streamproc.node import ports
+
+Plan = dict[str, Any]
+
+_IPC_PATH_BYTES = 100  # sun_path holds 108, less what libzmq adds
+
+
+def make_plans(graph: Graph, folder: Path) -> dict[str, Plan]:
+    """One plan per worker; sockets, checkpoints and logs go into `folder`.
+
+    Raises PlacementError when the folder's path is too long for local sockets.
+    """
+    endpoints = {
+        worker: _endpoint(graph, worker, index, folder)
+        for index, worker in enumerate(graph.workers)
+    }
+    return {worker: _plan(graph, worker, endpoints, folder) for worker in graph.workers}
+
+
+def _endpoint(graph: Graph, worker: str, index: int, folder: Path) -> str:
+    host = graph.nodes[graph.workers[worker][0]].spec.options.host
+    if host:
+        return f"tcp://{_bracketed(host)}:{_free_port(host)}"
+    path = str(folder / f"{index}.sock")
+    if len(path.encode()) > _IPC_PATH_BYTES:
+        raise PlacementError(
+            f"{path} is too long for a local socket ({_IPC_PATH_BYTES} bytes); "
+            "choose a shorter --state folder"
+        )
+    return f"ipc://{path}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _free_port(host: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise PlacementError(f"host {host!r} has no free port: {error}") from error
+
+
+def _plan(graph: Graph, worker: str, endpoints: dict[str, str], folder: Path) -> Plan:
+    mine = set(graph.workers[worker])
+    return {
+        "graph": graph.name,
+        "worker": worker,
+        "endpoint": endpoints[worker],
+        "checkpoint": str(folder / f"{worker}.checkpoint"),
+        "logs": str(folder),
+        "finished": [],
+        "nodes": [_node(graph.nodes[name]) for name in graph.workers[worker]],
+        "internal": [
+            _edge(graph, e) for e in graph.edges if e.internal and e.source in mine
+        ],
+        "inputs": [
+            {**_edge(graph, e), "endpoint": endpoints[graph.nodes[e.source].worker]}
+            for e in graph.edges
+            if not e.internal and e.target in mine
+        ],
+        "outputs": [
+            {**_edge(graph, e), "target_worker": graph.nodes[e.target].worker}
+            for e in graph.edges
+            if not e.internal and e.source in mine
+        ],
+    }
+
+
+def _node(node: PlacedNode) -> Plan:
+    return {
+        "name": node.name,
+        "kind": node.kind,
+        "config": schema.plain(node.spec.config),
+        "options": asdict(node.spec.options),
+        "inputs": {p: e.signature.to_plain() for p, e in node.inputs.items()},
+    }
+
+
+def _edge(graph: Graph, edge: Edge) -> Plan:
+    source, target = graph.nodes[edge.source], graph.nodes[edge.target]
+    plan: Plan = {
+        "edge": edge.id,
+        "name": edge.name,
+        "source": edge.source,
+        "source_port": list(source.outputs).index(edge.source_port),
+        "target": edge.target,
+        "port": ports(type(target.node)).inputs.index(edge.target_port),
+        "depth": edge.options.depth,
+        "on_full": edge.options.on_full,
+        "feedback": None,
+    }
+    if edge.options.feedback:
+        plan["feedback"] = {
+            "signature": edge.options.declared.to_plain(),
+            "initial": edge.options.initial,
+        }
+    return plan
+
+
+def fingerprint(graph: Graph) -> str:
+    """What a state folder remembers, so that it is resumed by the same graph only."""
+    parts = [
+        [_node(node) for node in graph.nodes.values()],
+        [_edge(graph, edge) for edge in graph.edges],
+        graph.workers,
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def state_folder(graph: Graph, wanted: Path | None) -> tuple[Path, bool]:
+    """The folder of a run, and whether it holds a run to resume.
+
+    Without `wanted`, a new folder that the run removes when it ends well. Raises
+    PlacementError for a folder that another graph left.
+    """
+    if wanted is None:
+        return Path(tempfile.mkdtemp(prefix="streamproc-")), False
+    wanted.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mark = wanted / "graph"
+    mine = fingerprint(graph)
+    if not mark.exists():
+        mark.write_text(mine)
+        return wanted, False
+    if mark.read_text() != mine:
+        raise PlacementError(
+            f"{wanted} holds the state of another graph, or of this one before it "
+            "was changed; remove the folder or name another --state"
+        )
+    return wanted, True

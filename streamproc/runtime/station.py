@@ -1,0 +1,153 @@
+"""Station: a node at its place in a worker, with its join, its edges, its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from streamproc.errors import BadFrameError, FrameError, NodeError
+from streamproc.frame import Frame
+from streamproc.mount import Mount, Outputs
+from streamproc.runtime.clock import now_ns
+from streamproc.runtime.join import Join
+from streamproc.runtime.metrics import Histogram
+from streamproc.transport import notes
+from streamproc.transport.protocol import Sender
+
+
+class Target(NamedTuple):
+    """An input port of a station in the same worker."""
+
+    station: Station
+    port: int
+
+
+@dataclass
+class Station:
+    """Takes frames on input ports, calls its node, hands on what comes out.
+
+    Within a worker that is a plain call from station to station; frames for other
+    workers are sealed once and offered to every edge they leave by.
+    """
+
+    mount: Mount
+    join: Join | None
+    options: dict[str, Any]
+    say: Callable[[str, str], None]
+    internal_ports: set[int] = field(default_factory=set)
+    targets: list[list[Target]] = field(default_factory=list)
+    senders: list[list[Sender]] = field(default_factory=list)
+    ended: bool = False
+    frames: int = 0
+    late: int = 0
+    skipped: int = 0
+    took: Histogram = field(default_factory=Histogram)
+    age: Histogram = field(default_factory=Histogram)
+    report: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        deadline_us = self.options.get("deadline_us")
+        self._deadline_ns = int(deadline_us * 1e3) if deadline_us else 0
+        self.targets = [[] for _ in self.mount.outputs]
+        self.senders = [[] for _ in self.mount.outputs]
+
+    @property
+    def name(self) -> str:
+        """The node's name in the graph."""
+        return self.mount.name
+
+    def deliver(self, port: int, seq: int, frame: Frame) -> None:
+        """A frame arrives on an input port."""
+        if self.ended:
+            return
+        join = self.join
+        if join is None:
+            self._fire((frame,))
+            return
+        joined = join.push(port, seq, frame)
+        if joined is not None:
+            self._fire(joined)
+        elif len(self.internal_ports) == len(join.waiting):
+            join.shed(port, self.options["join_depth"])
+
+    def congested(self, port: int) -> bool:
+        """Whether as many frames wait on a port as its join may hold."""
+        if self.join is None:
+            return False
+        return len(self.join.waiting[port]) >= int(self.options["join_depth"])
+
+    def _fire(self, frames: tuple[Frame, ...]) -> None:
+        start = now_ns()
+        try:
+            made = self.mount(frames)
+        except FrameError as error:
+            self._set_aside(frames, error)
+            return
+        except NodeError as error:
+            if self.options["on_error"] != "skip":
+                raise
+            self._set_aside(frames, error)
+            return
+        took = now_ns() - start
+        self.took.add(took)
+        t_in_ns = frames[0].header.t_in_ns
+        if t_in_ns:
+            self.age.add(start + took - t_in_ns)
+        self.hand_on(made, took)
+
+    def _set_aside(self, frames: tuple[Frame, ...], error: Exception) -> None:
+        self.skipped += 1
+        if isinstance(error, BadFrameError) or self.skipped == 1:
+            seq = frames[0].header.seq
+            self.say("warn", f"skip node={self.name} seq={seq} cause={error}")
+
+    def hand_on(self, made: Outputs, took_ns: int = 0) -> None:
+        """Pass outputs along every edge that leaves this node."""
+        self.frames += 1
+        drop = False
+        if self._deadline_ns and took_ns > self._deadline_ns:
+            self.late += 1
+            drop = self.options["on_late"] == "drop"
+        for port, frame in enumerate(made):
+            if frame is None:
+                continue
+            if drop:
+                for sender in self.senders[port]:
+                    sender.skip()
+                continue
+            seq = frame.header.seq
+            for station, to in self.targets[port]:
+                station.deliver(to, seq, frame)
+            if self.senders[port]:
+                sealed = notes.seal(seq, frame, now_ns())
+                for sender in self.senders[port]:
+                    sender.offer(sealed)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether an edge that may not lose frames has no room for one more."""
+        return any(sender.full for edges in self.senders for sender in edges)
+
+    def end(self) -> None:
+        """All inputs are over: close the node, tell everyone downstream."""
+        if self.ended:
+            return
+        if self.join is not None:
+            self.join.flush()
+        self.ended = True
+        self.report = self.mount.node.report()
+        self.mount.node.close()
+        for port, targets in enumerate(self.targets):
+            for target in targets:
+                target.station.end_input(target.port)
+            for sender in self.senders[port]:
+                sender.finish()
+
+    def end_input(self, port: int) -> None:
+        """One input is over; the last one ends the node."""
+        if self.join is not None:
+            self.join.end(port)
+            if not self.join.ended:
+                return
+        self.end()

@@ -1,0 +1,296 @@
+"""The supervisor: starts a worker per process, watches it, starts it again."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streamproc.errors import StreamprocError
+from streamproc.graph import Graph
+from streamproc.runtime.clock import now_ns
+from streamproc.runtime.control import Line, pair
+from streamproc.runtime.plan import Plan, make_plans, state_folder
+from streamproc.runtime.summary import Figures
+
+HUNG_S = 10.0  # without a beat: killed and started again
+DRAIN_S = 5.0  # from a stop to the end of patience
+BARREN_RESTARTS = 5  # in a row without a committed frame: the graph gives up
+BACKOFF_S = 0.05
+SECOND_NS = 1_000_000_000
+
+Say = Callable[[str, str], None]
+
+
+class RunFailedError(StreamprocError):
+    """The graph gave up, and why."""
+
+
+class Process:
+    """A worker process and its control line. It may wait for its plan as a spare."""
+
+    def __init__(self) -> None:
+        ours, theirs = pair()
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "streamproc.runtime.worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        )
+        theirs.close()
+        self.line = Line(ours)
+        self.exit = os.pidfd_open(self.popen.pid)
+
+    def kill(self) -> None:
+        """End it now, and reap it."""
+        self.popen.kill()
+        self.popen.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what belonged to a process that is gone."""
+        self.line.close()
+        os.close(self.exit)
+
+
+@dataclass
+class Post:
+    """A worker's place: whoever holds it may die, the post goes on."""
+
+    plan: Plan
+    process: Process | None = None
+    ready: bool = False
+    done: bool = False
+    restarts: int = 0
+    barren: int = 0  # restarts since a frame was last committed
+    committed: int = -1
+    heard_ns: int = 0
+    due_ns: int = 0  # when to start it again
+    down_since_ns: int = 0
+    figures: Figures = field(default_factory=Figures)
+
+    @property
+    def name(self) -> str:
+        """The worker's name."""
+        return str(self.plan["worker"])
+
+
+class Supervisor:
+    """Runs a checked graph until its sources end, it is stopped, or it gives up."""
+
+    def __init__(self, graph: Graph, state: Path | None = None, say: Say | None = None):
+        self.graph = graph
+        self.folder, self.resumed = state_folder(graph, state)
+        self._keep = state is not None
+        self._say = say or (lambda level, text: None)
+        plans = make_plans(graph, self.folder)
+        self.posts = {name: Post(plan) for name, plan in plans.items()}
+        self._spare: Process | None = None
+        self._started = False
+        self._stop_ns = 0
+        self._random = random.Random()
+
+    def run(
+        self, duration_s: float | None = None, watch: Callable[[], None] | None = None
+    ) -> dict[str, Figures]:
+        """Run to the end; returns every worker's figures.
+
+        duration_s: stop after that many seconds of frames. watch: called at least
+        every 100 ms. Raises RunFailedError when the graph gives up.
+        """
+        try:
+            for post in self.posts.values():
+                self._launch(post)
+            with self._signals():
+                self._watch(duration_s, watch or (lambda: None))
+        finally:
+            self._clear()
+        if not self._keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return {name: post.figures for name, post in self.posts.items()}
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM drain; a second one does not wait."""
+        try:
+            old = {
+                number: signal.signal(number, self._on_signal)
+                for number in (signal.SIGINT, signal.SIGTERM)
+            }
+        except ValueError:  # not the main thread: the embedding program has them
+            old = {}
+        try:
+            yield
+        finally:
+            for number, action in old.items():
+                signal.signal(number, action)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._stop_ns:
+            raise KeyboardInterrupt
+        self.stop()
+
+    def stop(self) -> None:
+        """Let the sources end and everything drain, for at most DRAIN_S."""
+        if not self._stop_ns:
+            self._stop_ns = now_ns()
+            self._tell_all("stop")
+
+    def _tell_all(self, what: str, **values: Any) -> None:
+        for post in self.posts.values():
+            if post.process is not None and not post.done:
+                post.process.line.say(what, **values)
+
+    # The loop.
+
+    def _watch(self, duration_s: float | None, watch: Callable[[], None]) -> None:
+        started_ns = 0
+        while not all(post.done for post in self.posts.values()):
+            self._listen()
+            self._reap()
+            now = now_ns()
+            for post in self.posts.values():
+                self._tend(post, now)
+            if not self._started and all(post.ready for post in self.posts.values()):
+                self._started = True
+                started_ns = now
+                self._tell_all("start")
+                self._spare = Process()
+            if duration_s and self._started and now - started_ns > duration_s * 1e9:
+                self.stop()
+            self._check_drained(now)
+            watch()
+
+    def _listen(self) -> None:
+        """Wait a little for workers to say something or die, and hear them."""
+        lines = {
+            post.process.line: post for post in self.posts.values() if post.process
+        }
+        exits = [post.process.exit for post in lines.values() if post.process]
+        waits: list[Any] = [*lines, *exits]
+        heard, _, _ = select.select(waits, [], [], 0.1)
+        for one in heard:
+            if isinstance(one, Line):
+                self._hear(lines[one])
+
+    def _hear(self, post: Post) -> None:
+        assert post.process is not None
+        for told in post.process.line.hear():
+            what = told["say"]
+            post.heard_ns = now_ns()
+            if what == "beat":
+                self._note(post, told["figures"])
+            elif what == "ready":
+                self._on_ready(post)
+            elif what == "log":
+                self._say(told["level"], told["text"])
+            elif what == "done":
+                self._note(post, told["figures"])
+                self._on_done(post)
+            elif what == "failed":
+                self._on_failed(post, told)
+
+    def _note(self, post: Post, figures: dict[str, Any]) -> None:
+        post.figures.update(figures)
+        if figures["committed"] > 0:
+            post.barren = 0
+
+    def _on_ready(self, post: Post) -> None:
+        assert post.process is not None
+        post.ready = True
+        if post.down_since_ns:
+            outage_ms = (now_ns() - post.down_since_ns) / 1e6
+            self._say("info", f"restarted worker={post.name} after={outage_ms:.0f}ms")
+            post.down_since_ns = 0
+        if self._started:
+            post.process.line.say("start")
+            if self._stop_ns:
+                post.process.line.say("stop")
+
+    def _on_done(self, post: Post) -> None:
+        post.done = True
+        for other in self.posts.values():
+            other.plan["finished"].append(post.name)
+        self._tell_all("finished", worker=post.name)
+
+    def _on_failed(self, post: Post, told: dict[str, Any]) -> None:
+        node = told["node"]
+        restart = node and self.graph.nodes[node].spec.options.on_error == "restart"
+        if not restart:
+            raise RunFailedError(told["error"])
+        self._say("error", told["error"])
+
+    def _reap(self) -> None:
+        for post in self.posts.values():
+            process = post.process
+            if process is None or process.popen.poll() is None:
+                continue
+            self._hear(post)
+            code = process.popen.returncode
+            process.close()
+            post.process, post.ready = None, False
+            if not post.done:
+                self._on_death(post, code)
+
+    def _on_death(self, post: Post, code: int) -> None:
+        how = (
+            f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        )
+        post.figures.end_life()
+        post.restarts += 1
+        post.barren += 1
+        if post.barren > BARREN_RESTARTS:
+            raise RunFailedError(
+                f"worker {post.name!r} died {post.barren} times in a row without "
+                f"getting anywhere, last by {how}; gave up"
+            )
+        post.down_since_ns = post.down_since_ns or now_ns()
+        wait_s = (
+            BACKOFF_S * (2 ** (post.barren - 1) - 1) * self._random.uniform(0.8, 1.2)
+        )
+        post.due_ns = now_ns() + int(wait_s * 1e9)
+        self._say("warn", f"died worker={post.name} by={how} restart={post.restarts}")
+
+    def _tend(self, post: Post, now: int) -> None:
+        """Start a worker that is due, kill one that hangs."""
+        if post.done:
+            return
+        if post.process is None:
+            if now >= post.due_ns:
+                self._launch(post)
+        elif post.ready and self._started and now - post.heard_ns > HUNG_S * SECOND_NS:
+            self._say("error", f"hung worker={post.name} for={HUNG_S:.0f}s; killing it")
+            post.process.popen.kill()
+
+    def _launch(self, post: Post) -> None:
+        spare, self._spare = self._spare, None
+        alive = spare is not None and spare.popen.poll() is None
+        post.process = spare if spare is not None and alive else Process()
+        post.heard_ns = now_ns()
+        post.process.line.say("plan", plan=post.plan)
+        if self._started and not self._stop_ns:
+            self._spare = Process()
+
+    def _check_drained(self, now: int) -> None:
+        if self._stop_ns and now - self._stop_ns > DRAIN_S * SECOND_NS:
+            late = [post.name for post in self.posts.values() if not post.done]
+            raise RunFailedError(
+                f"not drained {DRAIN_S:.0f} s after the stop: {', '.join(late)}; killed"
+                + ("" if self._keep else "; with --state, a later run would go on")
+            )
+
+    def _clear(self) -> None:
+        """Nothing of ours outlives the run."""
+        processes = [post.process for post in self.posts.values()]
+        for process in (*processes, self._spare):
+            if process is not None:
+                process.kill()

@@ -1,0 +1,187 @@
+"""Notes of the edge protocol <-> ZeroMQ parts.
+
+Small frames are sealed into one run of bytes and several of them share a part: a
+part costs ZeroMQ more than copying a few KiB. Frames with a large array travel
+alone, array parts uncopied.
+
+    note    u8 kind, u8 version, 6 x 0, i64 a, i64 b              (24 bytes)
+    bundle  note(FRAMES, first, count), 8 x 0, then sealed frames
+    sealed  u64 seq, i64 sent_ns, u32 parts, u32 bytes, u32 x parts lengths, parts;
+            each piece starts on a multiple of 16 so that arrays are aligned
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from streamproc import wire
+from streamproc.errors import WireError
+from streamproc.frame import Frame
+from streamproc.transport.protocol import (
+    Ack,
+    Done,
+    End,
+    Frames,
+    Hello,
+    Sealed,
+    ToConsumer,
+    ToProducer,
+    Welcome,
+    Who,
+)
+
+COPY_BELOW_BYTES = 65536  # measured: from here on, not copying wins
+MAX_NOTE_BYTES = 64  # of what a consumer may say
+VERSION = 1
+
+_NOTE = struct.Struct("<BB6xqq")
+_SEALED = struct.Struct("<QqII")
+_HELLO, _ACK, _DONE, _WHO, _WELCOME, _FRAMES, _END, _LARGE = range(1, 9)
+_ALIGN = 16
+_BUNDLE_HEAD = 32
+
+
+class Arrived(NamedTuple):
+    """What a received Sealed holds: when it was sealed (monotonic), and its parts."""
+
+    sent_ns: int
+    parts: Sequence[wire.Part]
+
+
+class _Large(NamedTuple):
+    head: bytes
+    parts: list[wire.Part]
+
+
+def seal(seq: int, frame: Frame, now_ns: int) -> Sealed:
+    """Encode a frame once, for every edge that it leaves by."""
+    parts = wire.encode(frame)
+    sizes = [p.nbytes if isinstance(p, memoryview) else len(p) for p in parts]
+    head = struct.pack(f"<{len(sizes)}I", *sizes)
+    size = sum(sizes)
+    if size >= COPY_BELOW_BYTES:
+        index = _SEALED.pack(seq, now_ns, len(sizes), 0) + head
+        return Sealed(seq, size, _Large(index, parts))
+    pieces: list[wire.Part] = []
+    total = _SEALED.size
+    for piece in (head, *parts):
+        pad = -total % _ALIGN if pieces else 0
+        if pad:
+            pieces.append(b"\0" * pad)
+        pieces.append(piece)
+        total += pad + (piece.nbytes if isinstance(piece, memoryview) else len(piece))
+    pieces.append(b"\0" * (-total % _ALIGN))
+    total += -total % _ALIGN
+    index = _SEALED.pack(seq, now_ns, len(sizes), total)
+    return Sealed(seq, total, b"".join((index, *pieces)))
+
+
+def encode(note: ToProducer | ToConsumer) -> Iterator[list[wire.Part]]:
+    """The ZeroMQ sendings a note takes: one, or several where large frames are in."""
+    if isinstance(note, Frames):
+        yield from _encode_frames(note)
+    elif isinstance(note, Hello):
+        yield [_NOTE.pack(_HELLO, VERSION, note.next, note.credit)]
+    elif isinstance(note, Ack):
+        yield [_NOTE.pack(_ACK, VERSION, note.upto, note.credit)]
+    elif isinstance(note, Done):
+        yield [_NOTE.pack(_DONE, VERSION, note.upto, 0)]
+    elif isinstance(note, Who):
+        yield [_NOTE.pack(_WHO, VERSION, 0, 0)]
+    elif isinstance(note, Welcome):
+        yield [_NOTE.pack(_WELCOME, VERSION, note.next, 0)]
+    else:
+        yield [_NOTE.pack(_END, VERSION, note.first, note.next)]
+
+
+def _encode_frames(note: Frames) -> Iterator[list[wire.Part]]:
+    first = note.first
+    small: list[bytes] = []
+    for seq, _, content in note.frames:
+        if isinstance(content, _Large):
+            if small:
+                yield [_bundle(first, small)]
+                first, small = seq, []
+            yield [_NOTE.pack(_LARGE, VERSION, first, 1), content.head, *content.parts]
+            first = seq + 1
+        else:
+            small.append(content)
+    if small:
+        yield [_bundle(first, small)]
+
+
+def _bundle(first: int, sealed: list[bytes]) -> bytes:
+    head = _NOTE.pack(_FRAMES, VERSION, first, len(sealed))
+    return b"".join((head, b"\0" * (_BUNDLE_HEAD - _NOTE.size), *sealed))
+
+
+def decode_from_consumer(part: bytes) -> ToProducer:
+    """Read what a consumer said. WireError for anything else."""
+    kind, a, b = _note(part, exact=True)
+    if kind == _HELLO:
+        return Hello(a, b)
+    if kind == _ACK:
+        return Ack(a, b)
+    if kind == _DONE:
+        return Done(a)
+    raise WireError(f"a consumer cannot say note {kind}")
+
+
+def decode_from_producer(parts: Sequence[wire.Part]) -> ToConsumer:
+    """Read what a producer said; frames stay encoded. WireError for anything else."""
+    head = parts[0]
+    if len(parts) > 1:
+        return _large(parts)
+    kind, a, b = _note(head, exact=False)
+    if kind == _FRAMES:
+        return Frames(a, _unbundle(head, b))
+    if kind == _WHO:
+        return Who()
+    if kind == _WELCOME:
+        return Welcome(a)
+    if kind == _END:
+        return End(a, b)
+    raise WireError(f"a producer cannot say note {kind}")
+
+
+def _note(part: wire.Part, exact: bool) -> tuple[int, int, int]:
+    if len(part) < _NOTE.size or (exact and len(part) != _NOTE.size):
+        raise WireError(f"a note of {len(part)} bytes, expected {_NOTE.size}")
+    kind, version, a, b = _NOTE.unpack_from(part)
+    if version != VERSION:
+        raise WireError(f"edge version {version}, this program speaks {VERSION}")
+    return kind, a, b
+
+
+def _large(parts: Sequence[wire.Part]) -> Frames:
+    kind, first, _ = _note(parts[0], exact=True)
+    if kind != _LARGE or len(parts[1]) < _SEALED.size:
+        raise WireError(f"{len(parts)} parts do not make a large frame")
+    seq, sent_ns, _, _ = _SEALED.unpack_from(parts[1])
+    size = sum(len(part) for part in parts[2:])
+    return Frames(first, [Sealed(seq, size, Arrived(sent_ns, parts[2:]))])
+
+
+def _unbundle(bundle: wire.Part, count: int) -> list[Sealed]:
+    view = memoryview(bundle)
+    frames: list[Sealed] = []
+    at = _BUNDLE_HEAD
+    try:
+        for _ in range(count):
+            seq, sent_ns, parts, total = _SEALED.unpack_from(view, at)
+            sizes = struct.unpack_from(f"<{parts}I", view, at + _SEALED.size)
+            start = at + _SEALED.size + 4 * parts
+            content: list[wire.Part] = []
+            for size in sizes:
+                start += -(start - at) % _ALIGN
+                content.append(view[start : start + size])
+                start += size
+            if start - at > total or at + total > len(view):
+                raise WireError("a sealed frame runs past its end")
+            frames.append(Sealed(seq, total, Arrived(sent_ns, content)))
+            at += total
+    except struct.error as error:
+        raise WireError(f"a bundle is cut short: {error}") from error
+    return frames

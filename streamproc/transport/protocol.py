@@ -1,0 +1,361 @@
+"""One edge as two pure state machines: no sockets, no clock.
+
+The consumer says Hello(next, credit) when it appears and Ack(upto, credit) as it
+goes; the producer answers Welcome, Frames and End. Producer and consumer each keep
+enough to lose either side, or the link, at any moment:
+
+* The Sender holds a frame until it is acked, that is, until everything made from
+  it is safe downstream. A consumer that reappears says where to go on.
+* `Frames.first` says which seq the bundle goes on from, so that a frame dropped by
+  policy (first <= next < seq) is told from one lost on the way (next < first).
+* Credit counts frames since Hello, never seqs: a run of dropped seqs costs none.
+
+Always: offered = settled + dropped + held, where held are in flight or waiting.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+OnFull = Literal["block", "drop_oldest", "drop_newest", "latest"]
+
+LATEST = -1  # Hello.next of a consumer that wants no history
+BUNDLE_FRAMES = 64
+BUNDLE_BYTES = 1 << 18
+
+
+class Hello(NamedTuple):
+    """Consumer: I am here; go on from seq `next`, with `credit` frames at most."""
+
+    next: int
+    credit: int
+
+
+class Ack(NamedTuple):
+    """Consumer: all below seq `upto` is safe; `credit` frames since Hello in all."""
+
+    upto: int
+    credit: int
+
+
+class Done(NamedTuple):
+    """Consumer: I have seen the end, and all below `upto` is safe."""
+
+    upto: int
+
+
+class Who(NamedTuple):
+    """Producer: a link came up; say Hello."""
+
+
+class Welcome(NamedTuple):
+    """Producer: I go on from seq `next`; what you asked for before it is gone."""
+
+    next: int
+
+
+class Sealed(NamedTuple):
+    """A frame ready to travel: its seq, its size, and its content, not looked at."""
+
+    seq: int
+    size: int
+    content: Any
+
+
+class Frames(NamedTuple):
+    """Producer: frames in order; what is missing from `first` on was dropped."""
+
+    first: int
+    frames: Sequence[Sealed]
+
+
+class End(NamedTuple):
+    """Producer: no frame will have seq `next` or a later one; `first` as above."""
+
+    first: int
+    next: int
+
+
+ToProducer = Hello | Ack | Done
+ToConsumer = Who | Welcome | Frames | End
+
+
+def window_of(depth: int, on_full: OnFull) -> int:
+    """How many frames a consumer lets the producer send ahead of what it took.
+
+    What is in flight can no longer be dropped, so the fresher the policy wants its
+    frames, the smaller the window.
+    """
+    if on_full == "latest":
+        return 1
+    return max(1, depth // 4) if on_full == "drop_oldest" else depth
+
+
+@dataclass
+class Sender:
+    """The producer's half of one edge.
+
+    After a restart it is built with the `next_seq` and `dropped` of its checkpoint,
+    and is `full` until the consumer has said what it already has.
+    """
+
+    depth: int
+    on_full: OnFull = "block"
+    next_seq: int = 0  # of the next frame offered
+    dropped: int = 0
+    done: bool = False
+
+    _held: deque[Sealed] = field(default_factory=deque)
+    _sent: int = 0  # how many of _held, from the left, this consumer was sent
+    _first: int = 0  # the seq the next bundle goes on from
+    _acked: int = 0  # everything below is safe downstream
+    _peer_next: int = -1  # the seq this consumer asked for; -1: nobody is there
+    _credit: int = 0  # frames that may still be sent, were all since Hello taken
+    _spent: int = 0
+    _out: deque[ToConsumer] = field(default_factory=deque)
+    _ending: bool = False
+    _end_sent: bool = False
+    _resumed: bool = False
+
+    def __post_init__(self) -> None:
+        self._acked = self.next_seq
+        self._resumed = self.next_seq > 0
+
+    @property
+    def held(self) -> int:
+        """Frames waiting or in flight."""
+        return len(self._held)
+
+    @property
+    def waiting(self) -> int:
+        """Frames that have not been sent yet."""
+        return len(self._held) - self._sent
+
+    @property
+    def settled_to(self) -> int:
+        """Every seq below this was acked or dropped."""
+        return self._held[0].seq if self._held else self.next_seq
+
+    @property
+    def full(self) -> bool:
+        """Whether `offer` must wait."""
+        if self._resumed:
+            return True
+        return self.on_full == "block" and len(self._held) >= self.depth
+
+    def offer(self, frame: Sealed) -> None:
+        """Take the next frame; seqs come without gaps, and never while `full`."""
+        if frame.seq != self.next_seq:
+            raise ValueError(f"offered seq {frame.seq}, expected {self.next_seq}")
+        self.next_seq += 1
+        if frame.seq < self._acked:
+            return  # made again after a crash, and safe already
+        if frame.seq < self._peer_next:
+            self._held.append(frame)  # made again; the consumer has it, not yet safe
+            self._sent += 1
+        elif self._make_room():
+            self._held.append(frame)
+        else:
+            self.dropped += 1
+
+    def _make_room(self) -> bool:
+        """Drop what the policy says; False: the new frame itself is dropped."""
+        if self.on_full == "latest":
+            while self.waiting:
+                self._drop_oldest_waiting()
+        if len(self._held) < self.depth:
+            return True
+        if self.on_full == "block":
+            raise ValueError("offered to a full edge; ask `full` first")
+        if self.on_full == "drop_oldest" and self.waiting:
+            self._drop_oldest_waiting()
+            return True
+        return False
+
+    def _drop_oldest_waiting(self) -> None:
+        del self._held[self._sent]
+        self.dropped += 1
+
+    def skip(self) -> None:
+        """The next frame was dropped before it got here (too late, say)."""
+        self.next_seq += 1
+        self.dropped += 1
+
+    def finish(self) -> None:
+        """No more frames will be offered; the consumer hears it after the last."""
+        self._ending = True
+
+    def link_up(self) -> None:
+        """A link came up, and who is there may be new: ask, send nothing else."""
+        self._peer_next = -1
+        self._out.clear()
+        self._out.append(Who())
+
+    def receive(self, note: ToProducer) -> None:
+        """Take what the consumer said."""
+        if isinstance(note, Hello):
+            self._greet(note)
+            return
+        self._settle(note.upto)
+        if isinstance(note, Ack):
+            self._credit = max(self._credit, note.credit)
+        else:
+            self.done = True
+            self._resumed = False
+
+    def _greet(self, hello: Hello) -> None:
+        if hello.next == LATEST:
+            self.dropped += len(self._held)
+            self._held.clear()
+        asked = self.next_seq if hello.next == LATEST else hello.next
+        self._first = self._peer_next = max(asked, self._acked)
+        self._sent = sum(frame.seq < self._peer_next for frame in self._held)
+        self._credit, self._spent = hello.credit, 0
+        self._end_sent = self._resumed = False
+        self._out.clear()
+        self._out.append(Welcome(self._first))
+
+    def _settle(self, upto: int) -> None:
+        self._acked = max(self._acked, upto)
+        while self._held and self._held[0].seq < upto:
+            self._held.popleft()
+            self._sent = max(0, self._sent - 1)
+
+    def pull(self) -> Iterator[ToConsumer]:
+        """What to send now, in order."""
+        while self._out:
+            yield self._out.popleft()
+        if self._peer_next < 0:
+            return
+        while bundle := self._bundle():
+            first, self._first = self._first, bundle[-1].seq + 1
+            self._sent += len(bundle)
+            self._spent += len(bundle)
+            yield Frames(first, bundle)
+        if self._ending and not self._end_sent and not self.waiting:
+            self._end_sent = True
+            yield End(self._first, self.next_seq)
+
+    def _bundle(self) -> list[Sealed]:
+        bundle: list[Sealed] = []
+        most = min(self.waiting, self._credit - self._spent, BUNDLE_FRAMES)
+        size = 0
+        for index in range(self._sent, self._sent + most):
+            frame = self._held[index]
+            size += frame.size
+            if bundle and size > BUNDLE_BYTES:
+                break
+            bundle.append(frame)
+        return bundle
+
+
+@dataclass
+class Receiver:
+    """The consumer's half of one edge.
+
+    `accepted`, `dropped`, `lost` and `duplicates` count what came over this edge in
+    all; on a `block` edge, whatever happens, dropped = lost = 0.
+    """
+
+    window: int
+    next: int = 0  # the seq expected next
+    accepted: int = 0
+    dropped: int = 0
+    lost: int = 0  # gone at the producer though never received here
+    duplicates: int = 0  # sent twice after a reconnect, and set aside
+    ended: bool = False
+
+    _upto: int = 0
+    _queued: int = 0  # accepted, not yet taken
+    _credit: int = 0  # granted since Hello
+    _told: Ack = field(default_factory=lambda: Ack(0, 0))
+    _greeting: bool = True  # a Hello is due
+    _greeted: bool = False  # a Welcome answered the last Hello
+    _finished: bool = False
+    _done_told: bool = False
+
+    def __post_init__(self) -> None:
+        self._upto = self.next
+
+    @property
+    def queued(self) -> int:
+        """Frames accepted and not yet taken."""
+        return self._queued
+
+    def receive(self, note: ToConsumer) -> Sequence[Sealed]:
+        """Take what the producer said; returns the frames that are new, in order."""
+        if isinstance(note, Frames):
+            return self._accept(note)
+        if isinstance(note, Who):
+            self.nudge()
+            self._done_told = False
+        elif isinstance(note, Welcome):
+            self._welcomed(note)
+        elif self._goes_on(note.first):
+            self.dropped += note.next - self.next
+            self.next = note.next
+            self.ended = True
+        return ()
+
+    def _welcomed(self, note: Welcome) -> None:
+        self._greeted = True
+        if note.next > self.next:
+            self.lost += note.next - self.next
+            self.next = note.next
+
+    def _accept(self, note: Frames) -> Sequence[Sealed]:
+        new = [frame for frame in note.frames if frame.seq >= self.next]
+        self.duplicates += len(note.frames) - len(new)
+        if not new or not self._goes_on(note.first):
+            return ()
+        last = new[-1].seq
+        self.dropped += last + 1 - self.next - len(new)
+        self.accepted += len(new)
+        self._queued += len(new)
+        self.next = last + 1
+        return new
+
+    def _goes_on(self, first: int) -> bool:
+        """Whether nothing is missing on the way; if so, ask for it once."""
+        if first <= self.next:
+            return True
+        if self._greeted:
+            self.nudge()
+        return False
+
+    def nudge(self) -> None:
+        """Say Hello again: the link is new, something is missing, or all is quiet."""
+        self._greeting = True
+
+    def take(self, frames: int = 1) -> None:
+        """The node has taken frames out of the queue: that many more may come."""
+        self._queued -= frames
+        self._credit += frames
+
+    def commit(self, upto: int) -> None:
+        """Everything below seq `upto` is safe."""
+        self._upto = max(self._upto, upto)
+
+    def finish(self) -> None:
+        """The end was seen, and everything before it is safe."""
+        self._finished = True
+
+    def pull(self) -> Iterator[ToProducer]:
+        """What to send now, in order."""
+        if self._finished:
+            if not self._done_told:
+                self._done_told = True
+                yield Done(self.next)
+            return
+        if self._greeting:
+            self._greeting = self._greeted = False
+            self._credit = max(0, self.window - self._queued)
+            self._told = Ack(self._upto, self._credit)
+            yield Hello(self.next, self._credit)
+        upto, credit = self._told
+        if self._upto > upto or self._credit - credit >= max(1, self.window // 4):
+            self._told = Ack(self._upto, self._credit)
+            yield self._told

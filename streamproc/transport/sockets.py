@@ -1,0 +1,178 @@
+"""The thin layer under the edge protocol: one ROUTER out, one DEALER per edge in."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import zmq
+
+from streamproc import wire
+from streamproc.errors import PlacementError, WireError
+from streamproc.frame import Frame
+from streamproc.transport import notes
+from streamproc.transport.protocol import Receiver, Sealed, Sender
+
+RECONNECT_MS = 5
+RECONNECT_MAX_MS = 100
+LINGER_MS = 1000
+
+
+class Taken(NamedTuple):
+    """A frame out of an inbox: its seq on the edge, and when it was sealed there."""
+
+    seq: int
+    sent_ns: int
+    frame: Frame
+
+
+def readable(socket: zmq.Socket[bytes]) -> bool:
+    """Whether a recv would not wait. Asking also re-arms the socket's descriptor."""
+    return bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
+
+
+def edge_identity(edge: int) -> bytes:
+    """The routing id of an edge's consumer."""
+    return b"e" + edge.to_bytes(4, "big")
+
+
+class Outbox:
+    """Every edge that leaves this worker, on one ROUTER socket.
+
+    Raises PlacementError when the endpoint cannot be bound.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+        self.socket = context.socket(zmq.ROUTER)
+        self.socket.set(zmq.ROUTER_HANDOVER, 1)
+        self.socket.set(zmq.MAXMSGSIZE, notes.MAX_NOTE_BYTES)
+        self.socket.set(zmq.SNDHWM, 0)  # credit bounds what is under way
+        self.socket.set(zmq.RCVHWM, 0)
+        self.socket.set(zmq.LINGER, LINGER_MS)
+        try:
+            self.socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise PlacementError(f"cannot bind {endpoint}: {error}") from error
+        self.senders: dict[bytes, Sender] = {}
+        self.refused = 0
+
+    def add(self, edge: int, sender: Sender) -> None:
+        """Serve one more edge."""
+        self.senders[edge_identity(edge)] = sender
+
+    @property
+    def readable(self) -> bool:
+        """Whether a consumer has said something."""
+        return readable(self.socket)
+
+    def serve(self) -> bool:
+        """Take in what consumers said; whether there was anything."""
+        heard = False
+        while readable(self.socket):
+            heard = True
+            identity, *parts = self.socket.recv_multipart(zmq.NOBLOCK)
+            sender = self.senders.get(identity)
+            if sender is None or len(parts) != 1:
+                self.refused += 1
+            elif not parts[0]:  # ZMQ_PROBE_ROUTER: a link came up
+                sender.link_up()
+            else:
+                self._hear(sender, parts[0])
+        return heard
+
+    def _hear(self, sender: Sender, part: bytes) -> None:
+        try:
+            sender.receive(notes.decode_from_consumer(part))
+        except WireError:
+            self.refused += 1
+
+    def flush(self) -> None:
+        """Send everything that may go."""
+        send = self.socket.send
+        for identity, sender in self.senders.items():
+            for note in sender.pull():
+                for parts in notes.encode(note):
+                    send(identity, zmq.SNDMORE)
+                    for part in parts[:-1]:
+                        send(part, zmq.SNDMORE, _small(part))
+                    send(parts[-1], 0, _small(parts[-1]))
+
+    def close(self) -> None:
+        """Close, letting what was sent go out for at most LINGER_MS."""
+        self.socket.close()
+
+
+def _small(part: wire.Part) -> bool:
+    size = part.nbytes if isinstance(part, memoryview) else len(part)
+    return size < notes.COPY_BELOW_BYTES
+
+
+class Inbox:
+    """One edge that comes into this worker, on a DEALER socket."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        edge: int,
+        endpoint: str,
+        receiver: Receiver,
+    ) -> None:
+        self.edge = edge
+        self.receiver = receiver
+        self.refused = 0
+        self._queue: deque[Sealed] = deque()
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.set(zmq.ROUTING_ID, edge_identity(edge))
+        self.socket.set(zmq.PROBE_ROUTER, 1)
+        self.socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+        self.socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        self.socket.set(zmq.MAXMSGSIZE, wire.MAX_FRAME_BYTES)
+        self.socket.set(zmq.SNDHWM, 0)
+        self.socket.set(zmq.RCVHWM, 0)
+        self.socket.set(zmq.LINGER, LINGER_MS)
+        self.socket.connect(endpoint)
+
+    def take(self) -> Taken | None:
+        """The next frame, if one is here."""
+        while not self._queue:
+            if not readable(self.socket):
+                return None
+            self._receive()
+        seq, _, arrived = self._queue.popleft()
+        self.receiver.take()
+        try:
+            return Taken(seq, arrived.sent_ns, wire.decode(arrived.parts))
+        except WireError:
+            self.refused += 1
+            return self.take()
+
+    def _receive(self) -> None:
+        parts: list[wire.Part] = [self.socket.recv(zmq.NOBLOCK)]
+        while self.socket.get(zmq.RCVMORE):
+            parts.append(self.socket.recv(zmq.NOBLOCK, copy=False).buffer)
+        if not parts[0]:
+            return  # the producer's own probe
+        try:
+            self._queue.extend(self.receiver.receive(notes.decode_from_producer(parts)))
+        except WireError:
+            self.refused += 1
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end was received and every frame before it taken."""
+        return self.receiver.ended and not self._queue
+
+    @property
+    def readable(self) -> bool:
+        """Whether something may be taken now."""
+        return bool(self._queue) or readable(self.socket)
+
+    def tell(self) -> None:
+        """Send what the receiver has to say."""
+        for note in self.receiver.pull():
+            for parts in notes.encode(note):
+                self.socket.send(parts[0])
+
+    def close(self) -> None:
+        """Close, letting the last ack go out for at most LINGER_MS."""
+        self.socket.close()
