@@ -109,7 +109,8 @@ class Sender:
     done: bool = False
 
     _held: deque[Sealed] = field(default_factory=deque)
-    _sent: int = 0  # how many of _held, from the left, this consumer was sent
+    _sent: int = 0  # how many of _held, from the left, were sent since Hello
+    _gone: int = 0  # how many were ever sent, so may have arrived: never dropped
     _first: int = 0  # the seq the next bundle goes on from
     _acked: int = 0  # everything below is safe downstream
     _peer_next: int = -1  # the seq this consumer asked for; -1: nobody is there
@@ -156,6 +157,7 @@ class Sender:
         if frame.seq < self._peer_next:
             self._held.append(frame)  # made again; the consumer has it, not yet safe
             self._sent += 1
+            self._gone += 1
         elif self._make_room():
             self._held.append(frame)
         else:
@@ -164,20 +166,21 @@ class Sender:
     def _make_room(self) -> bool:
         """Drop what the policy says; False: the new frame itself is dropped."""
         if self.on_full == "latest":
-            while self.waiting:
-                self._drop_oldest_waiting()
+            while self._drop_oldest():
+                pass
         if len(self._held) < self.depth:
             return True
         if self.on_full == "block":
             raise ValueError("offered to a full edge; ask `full` first")
-        if self.on_full == "drop_oldest" and self.waiting:
-            self._drop_oldest_waiting()
-            return True
-        return False
+        return self.on_full == "drop_oldest" and self._drop_oldest()
 
-    def _drop_oldest_waiting(self) -> None:
-        del self._held[self._sent]
+    def _drop_oldest(self) -> bool:
+        """Drop the oldest frame that cannot have arrived, if there is one."""
+        if self._gone == len(self._held):
+            return False
+        del self._held[self._gone]
         self.dropped += 1
+        return True
 
     def skip(self) -> None:
         """The next frame was dropped before it got here (too late, say)."""
@@ -210,9 +213,11 @@ class Sender:
         if hello.next == LATEST:
             self.dropped += len(self._held)
             self._held.clear()
+            self._gone = 0
         asked = self.next_seq if hello.next == LATEST else hello.next
         self._first = self._peer_next = max(asked, self._acked)
         self._sent = sum(frame.seq < self._peer_next for frame in self._held)
+        self._gone = max(self._gone, self._sent)
         self._credit, self._spent = hello.credit, 0
         self._end_sent = self._resumed = False
         self._out.clear()
@@ -223,6 +228,7 @@ class Sender:
         while self._held and self._held[0].seq < upto:
             self._held.popleft()
             self._sent = max(0, self._sent - 1)
+            self._gone = max(0, self._gone - 1)
 
     def pull(self) -> Iterator[ToConsumer]:
         """What to send now, in order."""
@@ -233,6 +239,7 @@ class Sender:
         while bundle := self._bundle():
             first, self._first = self._first, bundle[-1].seq + 1
             self._sent += len(bundle)
+            self._gone = max(self._gone, self._sent)
             self._spent += len(bundle)
             yield Frames(first, bundle)
         if self._ending and not self._end_sent and not self.waiting:

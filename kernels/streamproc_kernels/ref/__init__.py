@@ -1,0 +1,1 @@
+"""The equations in plain NumPy: the judge of every twin."""
