@@ -1,0 +1,42 @@
+"""What all commands have alike: how they are added, and how they print JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_command(
+    subparsers: Subparsers,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    description: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """A command with --help, which ends in an example, and --json."""
+    parser = subparsers.add_parser(
+        name,
+        description=textwrap.fill(description, 79),
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 edge`, `3 edges`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
