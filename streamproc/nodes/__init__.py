@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -37,12 +38,21 @@ def kinds() -> dict[str, str]:
 
 
 def kind(name: str) -> type[Node[Any]]:
-    """The class of a node kind. GraphError with the nearest name if there is none."""
-    where = kinds().get(name)
+    """The class of a node kind, or of `module:Class` for a node of one's own.
+
+    Modules are found as Python finds them, the current folder included. GraphError
+    with the nearest name if there is none.
+    """
+    where = name if ":" in name else kinds().get(name)
     if where is None:
         raise GraphError(f"no node kind {name!r}{nearest(name, kinds())}")
     module, _, attribute = where.partition(":")
-    found = getattr(importlib.import_module(module), attribute, None)
+    if ":" in name and "" not in sys.path:
+        sys.path.append("")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ModuleNotFoundError as error:
+        raise GraphError(f"kind {name!r}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Node)):
         raise GraphError(f"kind {name!r}: {where} is not a Node class")
     return found

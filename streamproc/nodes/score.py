@@ -1,0 +1,141 @@
+"""Running score of an estimate against the truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+
+from streamproc.errors import BadFrameError, GraphError, PlacementError
+from streamproc.frame import FREE, Array, Frame, Signature
+from streamproc.node import Node
+from streamproc.schema import Min
+
+Metric = Literal["mse_db", "nmse_db", "psnr_db", "ser"]
+
+LEAST = 1e-30  # stands for no error at all: -300 dB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreConfig:
+    """What to count, and from when.
+
+    metric: mse_db per component, nmse_db relative to the truth's energy, psnr_db to
+    its largest magnitude so far, ser of symbols.
+    skip: frames left out at the beginning.
+    """
+
+    metric: Metric = "mse_db"
+    skip: Annotated[int, Min(0)] = 0
+
+
+class Score(Node[ScoreConfig]):
+    """The metric over everything scored so far, (1,) f8; nothing while skipping.
+
+    Compares the arrays called `data`, which must have one shape. For ser the truth
+    is in {-1, +1} and the estimate a symbol or an LLR, whose sign counts; zero is an
+    error. Raises BadFrameError for an estimate that is not finite.
+    """
+
+    def accept(self, truth: Signature, estimate: Signature) -> Signature:
+        wanted, given = truth.data, estimate.data
+        if len(wanted.shape) != len(given.shape) or any(
+            FREE not in sizes and sizes[0] != sizes[1]
+            for sizes in zip(wanted.shape, given.shape, strict=True)
+        ):
+            raise GraphError(f"truth {wanted} and estimate {given} differ in size")
+        estimate.require(unit=wanted.unit)
+        unit = "" if self.config.metric == "ser" else "dB"
+        return Signature.of("f8", {"value": 1}, unit=unit, rate_hz=truth.rate_hz)
+
+    def open(self, device: str) -> None:
+        if device != "cpu":
+            raise PlacementError(f"score runs on 'cpu' only, not on {device!r}")
+        self._frames = 0
+        self._peak = 0.0
+        # frames counted: components, error, energy; error^2, error n, n^2 for se
+        self._sums = np.zeros(6)
+
+    def process(self, truth: Frame, estimate: Frame) -> Frame | None:
+        wanted, given = truth.data, estimate.data
+        if wanted.shape != given.shape:
+            raise BadFrameError(f"truth {wanted.shape}, estimate {given.shape}")
+        if not np.isfinite(given).all():
+            raise BadFrameError(f"estimate at t0 {truth.header.t0_ns} ns not finite")
+        self._frames += 1
+        if self._frames <= self.config.skip:
+            return None
+        self._add(wanted, given)
+        return truth.with_data(np.array([self.value]))
+
+    def _add(self, wanted: Array, given: Array) -> None:
+        n = float(wanted.size)
+        energy = 0.0
+        if self.config.metric == "ser":
+            error = float(np.count_nonzero(np.sign(given) != wanted))
+        else:
+            error = _energy(given - wanted)
+            energy = _energy(wanted)
+            if self.config.metric == "psnr_db":
+                self._peak = max(self._peak, float(np.abs(wanted).max(initial=0)))
+        self._sums += (n, error, energy, error * error, error * n, n * n)
+
+    @property
+    def value(self) -> float:
+        """The metric so far; NaN before anything was scored."""
+        n, error, energy = self._sums[:3]
+        if not n:
+            return math.nan
+        if self.config.metric == "ser":
+            return float(error / n)
+        if self.config.metric == "mse_db":
+            return _db(error / n)
+        if self.config.metric == "nmse_db":
+            return _db(error / energy) if energy else math.nan
+        return _db(self._peak**2) - _db(error / n)
+
+    @property
+    def state(self) -> dict[str, Array]:
+        return {
+            "sums": self._sums,
+            "frames": np.array(self._frames, np.int64),
+            "peak": np.array(self._peak),
+        }
+
+    @state.setter
+    def state(self, state: dict[str, Array]) -> None:
+        self._sums = np.array(state["sums"])
+        self._frames, self._peak = int(state["frames"]), float(state["peak"])
+
+    def report(self) -> dict[str, float]:
+        """The metric and frames scored; for ser also symbols, errors and `se`.
+
+        se is the standard error over frames, for errors come in bursts.
+        """
+        figures = {
+            self.config.metric: self.value,
+            "frames": max(0, self._frames - self.config.skip),
+        }
+        if self.config.metric == "ser":
+            symbols, errors = self._sums[:2]
+            figures |= {"symbols": symbols, "errors": errors, "se": self._spread()}
+        return figures
+
+    def _spread(self) -> float:
+        """Of a ratio of sums: sqrt(sum (e_i - p n_i)^2) / sum n_i."""
+        n, error, _, squares, products, sizes = self._sums
+        if not n:
+            return math.nan
+        p = error / n
+        spread = squares - 2 * p * products + p * p * sizes
+        return float(math.sqrt(max(spread, 0.0)) / n)
+
+
+def _energy(values: Array) -> float:
+    return float(np.vdot(values, values).real)
+
+
+def _db(ratio: float) -> float:
+    return 10 * math.log10(max(ratio, LEAST))

@@ -1,0 +1,221 @@
+"""Frames from other programs: two-part [header, bytes] over ZeroMQ."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from streamproc import wire
+from streamproc.errors import EndOfStream, FrameError, PlacementError, WireError
+from streamproc.frame import Array, Flags, Frame, Signature
+from streamproc.node import Source
+from streamproc.nodes.bell import Bell
+from streamproc.nodes.counts import Counts
+from streamproc.nodes.declared import Declared, is_fixed, least_bytes
+from streamproc.nodes.loopback import check_endpoint
+from streamproc.schema import Min
+from streamproc.transport.plain import PlainIn, held_frames
+
+LEAST_LIMIT = 1 << 20  # a part a little too large is refused, not its sender
+FREE_LIMIT = 64 << 20  # where a size is free and no limit is given
+MOST_SENDERS = 256  # stream names whose seq is followed
+UNKNOWN = -1  # the seq of a frame whose sender gave none
+_PER_CALL = 256  # refused in one process(), so that others get their turn
+
+
+class _NotTwoPartsError(WireError):
+    """As many parts as no frame of the stream has."""
+
+
+_CAUSES: dict[type[Exception], str] = {
+    _NotTwoPartsError: "refused_parts",
+    WireError: "refused_wire",
+    FrameError: "refused_signature",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZmqSourceConfig(Declared):
+    """Where frames come from, and what they look like.
+
+    endpoint: tcp://127.0.0.1:5555 or ipc:///path
+    socket: pull takes what PUSH clients send, sub what a PUB publishes
+    bind: whether clients connect to this end, or it to theirs
+    topic: of sub: only sendings whose first part begins with this, before the header
+    dtype: of the samples
+    dims: names and sizes, -1 for a size that may change
+    unit: of the samples; empty: not stated
+    rate_hz: frames in a second; without it, not stated
+    limit_bytes: a larger part ends its client's connection; without it, twice a
+    frame, at least 1 MiB, or 64 MiB where a size is free
+    until_end: whether a frame flagged as the end (flags = 1) ends the stream
+    """
+
+    endpoint: str
+    socket: Literal["pull", "sub"] = "pull"
+    bind: bool = True
+    topic: str = ""
+    limit_bytes: Annotated[int, Min(1)] | None = None
+    until_end: bool = False
+
+    def __post_init__(self) -> None:
+        Declared.__post_init__(self)
+        if self.topic and self.socket != "sub":
+            raise ValueError('a topic needs socket = "sub"')
+
+
+class ZmqSource(Source[ZmqSourceConfig]):
+    """Takes frames of the declared stream from any ZeroMQ client.
+
+    A client sends [header, bytes] as wire version 1 has it; `seq` and `t0_ns` may be
+    nil. What is no such frame is refused and counted, whatever it is: its parts were
+    too few or many, wire refused them, or they are of another signature.
+    """
+
+    replayable: ClassVar[bool] = False
+
+    def __init__(self, config: ZmqSourceConfig) -> None:
+        super().__init__(config)
+        # A publisher goes on whether or not anybody listens.
+        self.pausable = config.socket == "pull"  # type: ignore[misc]
+        self._signature = config.signature
+        self._parts = 3 if config.topic else 2
+        self._in: PlainIn | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._counts = Counts(
+            "refused_parts",
+            "refused_wire",
+            "refused_signature",
+            "filled",
+            "gaps",
+            "missing",
+            "restarts",
+        )
+        self._taken = 0
+        self._over = self._hurried = False
+        self._next_seq: dict[str, int] = {}
+        self.last_refusal = ""
+
+    def accept(self) -> Signature:
+        check_endpoint(self.config.endpoint)
+        return self._signature
+
+    def open(self, device: str) -> None:
+        if device != "cpu":
+            raise PlacementError(f"zmq.source runs on 'cpu' only, not on {device!r}")
+        self._reset()
+        config = self.config
+        limit = config.limit_bytes or self._usual_limit()
+        self._in = PlainIn(
+            config.endpoint,
+            socket=config.socket,
+            bind=config.bind,
+            topic=config.topic,
+            most_parts=self._parts,
+            most_bytes=max(limit, wire.MAX_HEADER_BYTES),
+            hwm=held_frames(self._usual_limit() // 2),
+        )
+        self._bell = Bell()
+        self._bell.ring()
+
+    def _usual_limit(self) -> int:
+        least = LEAST_LIMIT if is_fixed(self._signature) else FREE_LIMIT
+        return max(least, 2 * least_bytes(self._signature))
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens, once open; says which port `:*` became."""
+        return self._opened().endpoint
+
+    def _opened(self) -> PlainIn:
+        if self._in is None:
+            raise PlacementError("zmq.source is not open; call open() first")
+        return self._in
+
+    def wait_on(self) -> int:
+        # ZeroMQ's descriptor tells of changes only, so what waits already, or has
+        # been left waiting, is told by the bell.
+        plain = self._opened()
+        if self._over or self._hurried or plain.readable:
+            return self._bell.fileno()
+        return plain.fileno()
+
+    def process(self) -> Frame | None:
+        plain = self._opened()
+        if self._over:
+            raise EndOfStream
+        self._hurried = False
+        for _ in range(_PER_CALL):
+            parts = plain.take()
+            if parts is None:
+                return None
+            frame = self._read(parts)
+            if frame is not None:
+                return frame
+        self._hurried = True
+        return None
+
+    def _read(self, parts: list[wire.Part]) -> Frame | None:
+        try:
+            if len(parts) != self._parts:
+                raise _NotTwoPartsError(f"{len(parts)} parts, not {self._parts}")
+            frame, filled = wire.decode_plain(parts[-2:], UNKNOWN, time.time_ns())
+            self._signature.check(frame)
+        except (WireError, FrameError) as error:
+            self._counts[_CAUSES[type(error)]] += 1
+            self.last_refusal = str(error)
+            return None
+        self._counts["filled"] += filled
+        self._number(frame)
+        return frame
+
+    def _number(self, frame: Frame) -> None:
+        """Give it a seq if its sender did not; if it did, see what is missing."""
+        stream, seq, *_, flags, _ = frame.header
+        if flags & Flags.END:
+            self._over = self.config.until_end
+            flags &= ~(0 if self._over else Flags.END)
+        if seq == UNKNOWN:
+            seq = self._taken
+        elif self._skipped(stream, seq):
+            flags |= Flags.GAP
+        self._taken += 1
+        frame.header = frame.header._replace(seq=seq, flags=int(flags))
+
+    def _skipped(self, stream: str, seq: int) -> bool:
+        """Whether frames of this sender are missing before this one."""
+        followed = self._next_seq
+        if stream not in followed and len(followed) >= MOST_SENDERS:
+            del followed[next(iter(followed))]
+        missing = seq - followed.get(stream, seq)
+        followed[stream] = seq + 1
+        if missing > 0:
+            self._counts["gaps"] += 1
+            self._counts["missing"] += missing
+        elif missing < 0:
+            self._counts["restarts"] += 1
+        return missing > 0
+
+    def close(self) -> None:
+        if self._in is not None:
+            self._in.close()
+            self._in = None
+            self._bell.close()
+
+    @property
+    def state(self) -> dict[str, Array]:
+        return {"counts": self._counts.array}
+
+    @state.setter
+    def state(self, state: dict[str, Array]) -> None:
+        self._counts.array = state["counts"]
+
+    def report(self) -> dict[str, float]:
+        """Refused by cause; frames filled in; gaps in senders' seq, frames missing.
+
+        restarts: a sender's seq went back. Senders are told apart by stream name.
+        """
+        return self._counts.report()

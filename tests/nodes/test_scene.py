@@ -1,0 +1,88 @@
+"""Scenes as source nodes: the contract, simulated time, the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from streamproc.errors import EndOfStream, PlacementError
+from streamproc.node import Source, ports
+from streamproc.nodes.scene import (
+    IsiScene,
+    IsiSceneConfig,
+    LorenzScene,
+    LorenzSceneConfig,
+    UltrasoundScene,
+    UltrasoundSceneConfig,
+)
+from streamproc.schema import build
+from streamproc.testing import check_node, run_node
+
+Make = Callable[..., Source[Any]]
+
+
+def lorenz(**pace: Any) -> Source[Any]:
+    return LorenzScene(LorenzSceneConfig(x0="attractor", **pace))
+
+
+def isi(**pace: Any) -> Source[Any]:
+    return IsiScene(IsiSceneConfig(symbols=100, **pace))
+
+
+def ultrasound(**pace: Any) -> Source[Any]:
+    return UltrasoundScene(UltrasoundSceneConfig(depth_px=10, width_px=8, **pace))
+
+
+SCENES = pytest.mark.parametrize("make", [lorenz, isi, ultrasound])
+
+
+@SCENES
+def test_scenes_keep_the_contract(make: Make) -> None:
+    check_node(lambda: make(rate_hz=250.0), frames=150)
+
+
+@SCENES
+def test_time_is_simulated_and_exact(make: Make) -> None:
+    node = make(rate_hz=30.0)
+    assert node.pace_hz() == 30.0
+    for port, frames in run_node(node, frames=5).items():
+        assert [f.header.t0_ns for f in frames] == [n * 33333333 for n in range(5)]
+        assert node.accept()[port].rate_hz == 30.0
+
+
+def test_without_a_rate_it_runs_as_asked_at_a_nominal_spacing() -> None:
+    node = lorenz()
+    assert node.pace_hz() is None
+    truth = run_node(node, frames=3)["truth"]
+    assert [f.header.t0_ns for f in truth] == [0, 1_000_000, 2_000_000]
+
+
+@SCENES
+def test_a_scene_ends_after_its_frames(make: Make) -> None:
+    assert len(run_node(make(frames=7), frames=20)["truth"]) == 7
+    node = make(frames=0)
+    node.open("cpu")
+    with pytest.raises(EndOfStream):
+        node.process()
+
+
+def test_accept_says_what_comes_out_before_anything_is_open() -> None:
+    assert str(isi().accept()["truth"]) == "(symbol 100) i1"
+    assert str(ultrasound(rate_hz=20.0).accept()["image"]) == "(z 10, x 8) c8 @ 20 Hz"
+    assert ports(UltrasoundScene).outputs == ("image", "truth", "tissue")
+
+
+def test_a_scene_is_not_to_be_had_on_a_gpu_nor_before_it_is_open() -> None:
+    with pytest.raises(PlacementError, match="'cpu' only"):
+        lorenz().open("gpu")
+    with pytest.raises(PlacementError, match="not open"):
+        lorenz().process()
+
+
+def test_configs_can_be_built_from_plain_values() -> None:
+    config = build(LorenzSceneConfig, {"x0": [1, 2, 3], "rate_hz": 100, "q2": 0.1})
+    assert config.x0 == (1, 2, 3) and config.rate_hz == 100
+    assert build(LorenzSceneConfig, {"x0": "attractor"}).x0 == "attractor"
+    assert build(UltrasoundSceneConfig, {"speed_px": [0, 1]}).speed_px == (0, 1)
