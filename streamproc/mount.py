@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,19 +43,25 @@ class Mount:
         """
         try:
             made = self._process(*frames)
-            if made is None:
-                return self._nothing
-            if self._single:
-                return (self._stamp(0, made, t_in_ns),)
-            return tuple(
-                None if frame is None else self._stamp(port, frame, t_in_ns)
-                for port, frame in enumerate(made)
-            )
+            return self._nothing if made is None else self._number(made, t_in_ns)
         except (EndOfStream, FrameError):
             raise
         except Exception as error:
             seq = frames[0].header.seq if frames else None
             raise NodeError(self.name, seq, error) from error
+
+    def finish(self) -> Iterator[Outputs]:
+        """What the node still holds at its end, numbered like everything before."""
+        for made in self.node.finish():
+            yield self._number(made, 0)
+
+    def _number(self, made: Any, t_in_ns: int) -> Outputs:
+        if self._single:
+            return (self._stamp(0, made, t_in_ns),)
+        return tuple(
+            None if frame is None else self._stamp(port, frame, t_in_ns)
+            for port, frame in enumerate(made)
+        )
 
     def _stamp(self, port: int, frame: Frame, t_in_ns: int) -> Frame:
         """Check against the signature (fast when nothing changed), then number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from streamproc.errors import GraphError
@@ -33,7 +34,7 @@ class Node(Generic[ConfigT]):
     def __init__(self, config: ConfigT) -> None:
         self.config = config
 
-    def accept(self, **signatures: Signature) -> Any:
+    def accept(self, *args: Any, **signatures: Any) -> Any:
         """Say what comes out, given what comes in; pure.
 
         Returns a Signature (one output port), a dict of them by port name
@@ -53,6 +54,14 @@ class Node(Generic[ConfigT]):
         Raises BadFrameError for a frame it cannot use; EndOfStream from a source.
         """
         raise TypeError(f"{type(self).__name__} has no process()")
+
+    def finish(self) -> Iterable[Any]:
+        """What the node still holds when its inputs are over: outputs like process's.
+
+        They go out before `close`. Each must leave `state` when it is given, so that
+        a crash in between loses and repeats none.
+        """
+        return ()
 
     def close(self) -> None:
         """Let go of everything; may be called twice."""

@@ -7,12 +7,12 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from streamproc_kernels.twins import check_twin
 
 from streamproc.errors import EndOfStream
-from streamproc.frame import FREE, Array, ArraySpec, Frame, Signature
-from streamproc.mount import Mount
+from streamproc.frame import CODES, FREE, Array, ArraySpec, Frame, Signature
+from streamproc.mount import Mount, Outputs
 from streamproc.node import Node, output_signatures, ports
+from streamproc_kernels.twins import check_twin
 
 __all__ = ["check_node", "check_twin", "run_node", "signature_of"]
 
@@ -36,7 +36,7 @@ def run_node(
     mount, feed = _mounted(node, dict(inputs or {}), signatures or {}, frames)
     node.open(device)
     try:
-        return _drive(mount, feed)
+        return _finish(mount, _drive(mount, feed))
     finally:
         node.close()
 
@@ -67,13 +67,22 @@ def _drive(mount: Mount, feed: Iterable[tuple[Frame, ...]]) -> Streams:
     out: Streams = {port: [] for port in mount.outputs}
     for frames in feed:
         try:
-            made = mount(frames)
+            _append(out, mount(frames))
         except EndOfStream:
             break
-        for port, frame in zip(out, made, strict=True):
-            if frame is not None:
-                out[port].append(frame)
     return out
+
+
+def _finish(mount: Mount, out: Streams) -> Streams:
+    for made in mount.finish():
+        _append(out, made)
+    return out
+
+
+def _append(out: Streams, made: Outputs) -> None:
+    for port, frame in zip(out, made, strict=True):
+        if frame is not None:
+            out[port].append(frame)
 
 
 def signature_of(frame: Frame, rate_hz: float | None = None) -> Signature:
@@ -81,7 +90,7 @@ def signature_of(frame: Frame, rate_hz: float | None = None) -> Signature:
     specs = tuple(
         ArraySpec(
             name,
-            array.dtype.str[1:] if array.dtype.kind != "b" else "b1",
+            CODES[array.dtype],
             tuple(f"d{axis}" for axis in range(array.ndim)),
             array.shape,
         )
@@ -143,7 +152,7 @@ def _check_restore(
     mount, _ = _mounted(make(), dict(inputs), signatures, frames)
     mount.node.open(device)
     mount.restore(state)
-    tail = _drive(mount, feed[half:])
+    tail = _finish(mount, _drive(mount, feed[half:]))
     mount.node.close()
     joined = {port: head[port] + tail[port] for port in head}
     assert _contents(joined) == _contents(undisturbed), "restored state diverged"

@@ -22,9 +22,12 @@ class Feed:
     be paused is read on even while nothing downstream has room, until the log is full.
     """
 
-    def __init__(self, station: Station, log: SourceLog | None) -> None:
+    def __init__(
+        self, station: Station, log: SourceLog | None, frames: int | None = None
+    ) -> None:
         self.station = station
         self.log = log
+        self._most = frames
         self.source = cast("Source[Any]", station.mount.node)
         self.overrun = 0  # frames that came while the log was full
         self._schedule: Schedule | None = None
@@ -55,10 +58,13 @@ class Feed:
         if self.log is not None:
             self.log.trim(position)
 
-    @property
-    def overruns(self) -> int:
-        """Ticks that came more than a period late."""
-        return self._schedule.overruns if self._schedule else 0
+    def figures(self) -> dict[str, int]:
+        """Frames so far; ticks more than a period late; frames lost to a full log."""
+        return {
+            "frames": self.station.mount.next_seq[0],
+            "overruns": self._schedule.overruns if self._schedule else 0,
+            "overrun": self.overrun,
+        }
 
     @property
     def due_ns(self) -> int | None:
@@ -95,6 +101,8 @@ class Feed:
         if blocked and (self.log is None or self.source.pausable):
             return False
         read = False
+        if self._most is not None and self.station.mount.next_seq[0] >= self._most:
+            self._over = True
         if not self._over and not (self._backlog and self.source.pausable):
             read = self._read()
         if self._backlog and not blocked:
@@ -102,7 +110,7 @@ class Feed:
             self.station.hand_on((self._backlog.popleft(),))
             return True
         if self._over and not self._backlog:
-            self.station.end()
+            self.station.finish()
             return True
         return read
 

@@ -36,7 +36,7 @@ class Inlet:
         if taken is None:
             if self.inbox.ended:
                 self.over = True
-                self._station.end_input(self._port)
+                self.end()
                 return True
             return False
         self._heard_ns = now = now_ns()
@@ -44,6 +44,25 @@ class Inlet:
         self._next = taken.seq + 1
         self._station.deliver(self._port, taken.seq, taken.frame)
         return True
+
+    def end(self) -> None:
+        """Tell the station that this input is over."""
+        self._station.end_input(self._port)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether the producer waits for acks."""
+        return self.inbox.receiver.pressed
+
+    @property
+    def open(self) -> bool:
+        """Whether to listen: there is more to come, and room for it."""
+        return not self.over and not self.congested
+
+    @property
+    def pending(self) -> bool:
+        """Whether `pump` has something to move now."""
+        return self.open and (self.inbox.queued or self.inbox.ended)
 
     def nudge_if_quiet(self, now: int) -> None:
         """After a long silence, make sure that the producer knows of us."""

@@ -74,7 +74,8 @@ class Ledger:
         return self._last_ns + self._wait_ns() if self.moved else None
 
     def _wait_ns(self) -> int:
-        patient = 0 if self.moved >= self._every else LONGEST_NS
+        hurried = self.moved >= self._every or any(i.pressed for i in self._inlets)
+        patient = 0 if hurried else LONGEST_NS
         return max(patient, _COST_SHARE * self._cost_ns)
 
     def settle(self) -> None:

@@ -20,16 +20,22 @@ Plan = dict[str, Any]
 _IPC_PATH_BYTES = 100  # sun_path holds 108, less what libzmq adds
 
 
-def make_plans(graph: Graph, folder: Path) -> dict[str, Plan]:
+def make_plans(
+    graph: Graph, folder: Path, frames: int | None = None
+) -> dict[str, Plan]:
     """One plan per worker; sockets, checkpoints and logs go into `folder`.
 
+    frames: how many each source may give, if it does not end before.
     Raises PlacementError when the folder's path is too long for local sockets.
     """
     endpoints = {
         worker: _endpoint(graph, worker, index, folder)
         for index, worker in enumerate(graph.workers)
     }
-    return {worker: _plan(graph, worker, endpoints, folder) for worker in graph.workers}
+    return {
+        worker: {**_plan(graph, worker, endpoints, folder), "frames": frames}
+        for worker in graph.workers
+    }
 
 
 def _endpoint(graph: Graph, worker: str, index: int, folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -45,6 +45,7 @@ class Station:
     took: Histogram = field(default_factory=Histogram)
     age: Histogram = field(default_factory=Histogram)
     report: dict[str, float] = field(default_factory=dict)
+    _rest: Iterator[Outputs] | None = None
 
     def __post_init__(self) -> None:
         deadline_us = self.options.get("deadline_us")
@@ -127,15 +128,47 @@ class Station:
     @property
     def blocked(self) -> bool:
         """Whether an edge that may not lose frames has no room for one more."""
-        return any(sender.full for edges in self.senders for sender in edges)
+        for edges in self.senders:  # asked for every frame, so no generator
+            for sender in edges:
+                if sender.full:
+                    return True
+        return False
 
-    def end(self) -> None:
-        """All inputs are over: close the node, tell everyone downstream."""
-        if self.ended:
-            return
+    def end_input(self, port: int) -> None:
+        """One input is over; the last one makes the node give what it still holds."""
         if self.join is not None:
+            self.join.end(port)
+            if not self.join.ended:
+                return
             self.join.flush()
-        self.ended = True
+        self.finish()
+
+    def finish(self) -> None:
+        """No frame will come any more: drain the node, then end."""
+        if not self.ended and self._rest is None:
+            self._rest = self.mount.finish()
+            self.drain()
+
+    @property
+    def draining(self) -> bool:
+        """Whether the node, at its end, still has frames to give."""
+        return self._rest is not None and not self.ended
+
+    def drain(self) -> bool:
+        """Hand on what the node still held, as far as there is room."""
+        moved = False
+        while self._rest is not None and not self.blocked:
+            made = next(self._rest, None)
+            if made is None:
+                self._end()
+                return True
+            self.hand_on(made)
+            moved = True
+        return moved
+
+    def _end(self) -> None:
+        """Close the node, tell everyone downstream."""
+        self.ended, self._rest = True, None
         self.report = self.mount.node.report()
         self.mount.node.close()
         for port, targets in enumerate(self.targets):
@@ -143,11 +176,3 @@ class Station:
                 target.station.end_input(target.port)
             for sender in self.senders[port]:
                 sender.finish()
-
-    def end_input(self, port: int) -> None:
-        """One input is over; the last one ends the node."""
-        if self.join is not None:
-            self.join.end(port)
-            if not self.join.ended:
-                return
-        self.end()

@@ -10,10 +10,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from streamproc.errors import StreamprocError
 from streamproc.graph import Graph
@@ -24,6 +24,7 @@ from streamproc.runtime.summary import Figures
 
 HUNG_S = 10.0  # without a beat: killed and started again
 DRAIN_S = 5.0  # from a stop to the end of patience
+LEAVE_S = 2.0  # for a worker that is done to close its sockets
 BARREN_RESTARTS = 5  # in a row without a committed frame: the graph gives up
 BACKOFF_S = 0.05
 SECOND_NS = 1_000_000_000
@@ -50,8 +51,10 @@ class Process:
         self.line = Line(ours)
         self.exit = os.pidfd_open(self.popen.pid)
 
-    def kill(self) -> None:
-        """End it now, and reap it."""
+    def kill(self, after_s: float = 0.0) -> None:
+        """End it, now or when it has not ended by itself, and reap it."""
+        with suppress(subprocess.TimeoutExpired):
+            self.popen.wait(after_s)
         self.popen.kill()
         self.popen.wait()
         self.close()
@@ -60,6 +63,14 @@ class Process:
         """Let go of what belonged to a process that is gone."""
         self.line.close()
         os.close(self.exit)
+
+
+class Progress(NamedTuple):
+    """Seconds since the start, frames of the farthest source, frames dropped."""
+
+    running_s: float
+    frames: int
+    dropped: int
 
 
 @dataclass
@@ -87,15 +98,22 @@ class Post:
 class Supervisor:
     """Runs a checked graph until its sources end, it is stopped, or it gives up."""
 
-    def __init__(self, graph: Graph, state: Path | None = None, say: Say | None = None):
+    def __init__(
+        self,
+        graph: Graph,
+        state: Path | None = None,
+        say: Say | None = None,
+        frames: int | None = None,
+    ) -> None:
         self.graph = graph
         self.folder, self.resumed = state_folder(graph, state)
         self._keep = state is not None
         self._say = say or (lambda level, text: None)
-        plans = make_plans(graph, self.folder)
+        plans = make_plans(graph, self.folder, frames)
         self.posts = {name: Post(plan) for name, plan in plans.items()}
         self._spare: Process | None = None
         self._started = False
+        self._started_ns = 0
         self._stop_ns = 0
         self._random = random.Random()
 
@@ -145,6 +163,18 @@ class Supervisor:
             self._stop_ns = now_ns()
             self._tell_all("stop")
 
+    def progress(self) -> Progress:
+        """How far the run is, from what workers told last."""
+        told = [post.figures.last for post in self.posts.values()]
+        return Progress(
+            (now_ns() - self._started_ns) / 1e9 if self._started else 0.0,
+            max(
+                (f["frames"] for t in told for f in t.get("feeds", {}).values()),
+                default=0,
+            ),
+            sum(e["dropped"] for t in told for e in t.get("sent", {}).values()),
+        )
+
     def _tell_all(self, what: str, **values: Any) -> None:
         for post in self.posts.values():
             if post.process is not None and not post.done:
@@ -153,7 +183,6 @@ class Supervisor:
     # The loop.
 
     def _watch(self, duration_s: float | None, watch: Callable[[], None]) -> None:
-        started_ns = 0
         while not all(post.done for post in self.posts.values()):
             self._listen()
             self._reap()
@@ -162,10 +191,10 @@ class Supervisor:
                 self._tend(post, now)
             if not self._started and all(post.ready for post in self.posts.values()):
                 self._started = True
-                started_ns = now
+                self._started_ns = now
                 self._tell_all("start")
                 self._spare = Process()
-            if duration_s and self._started and now - started_ns > duration_s * 1e9:
+            if duration_s and self.progress().running_s > duration_s:
                 self.stop()
             self._check_drained(now)
             watch()
@@ -290,7 +319,8 @@ class Supervisor:
 
     def _clear(self) -> None:
         """Nothing of ours outlives the run."""
-        processes = [post.process for post in self.posts.values()]
-        for process in (*processes, self._spare):
-            if process is not None:
-                process.kill()
+        for post in self.posts.values():
+            if post.process is not None:
+                post.process.kill(after_s=LEAVE_S if post.done else 0.0)
+        if self._spare is not None:
+            self._spare.kill()

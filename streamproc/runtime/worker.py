@@ -33,10 +33,10 @@ from streamproc.runtime.ledger import Ledger, read_record
 from streamproc.runtime.source_log import SourceLog
 from streamproc.runtime.station import Station, Target
 from streamproc.transport.protocol import Done, Receiver, Sender, window_of
-from streamproc.transport.sockets import Inbox, Outbox
+from streamproc.transport.sockets import Inbox, Outbox, wait_readable
 
 BEAT_NS = 500_000_000
-TURN_NS = 200_000  # after this long without a pause, send what has piled up
+TURN_NS = 500_000  # after this long without a pause, send what has piled up
 EXIT_DONE, EXIT_NODE_FAILED, EXIT_REFUSED = 0, 1, 2
 
 
@@ -56,6 +56,7 @@ class Worker:
             Outbox(self._context, plan["endpoint"]) if plan["outputs"] else None
         )
         self.senders = {edge["edge"]: self._sender(edge) for edge in plan["outputs"]}
+        self._exits = list(self.senders.values())
         self.inlets = [self._inlet(edge) for edge in plan["inputs"]]
         self.feeds = [self._feed(n) for n in plan["nodes"] if not n["inputs"]]
         self.ledger = Ledger(
@@ -67,6 +68,14 @@ class Worker:
             self._snapshot_every(),
         )
         self._beat_ns = 0
+        # Joins fed from here and from outside: the outside decides how fast.
+        self._mixed = [
+            (station, port)
+            for station in self.stations.values()
+            for port in station.internal_ports
+            if station.join is not None
+            and len(station.internal_ports) < len(station.join.waiting)
+        ]
 
     # Building, from the plan and what a former life left in the checkpoint.
 
@@ -146,7 +155,7 @@ class Worker:
             path = Path(self.plan["logs"]) / f"{entry['name']}.log"
             size = int(options["log_mib"] * (1 << 20))
             log = SourceLog(path, size, options["fsync"])
-        return Feed(station, log)
+        return Feed(station, log, self.plan["frames"])
 
     def _snapshot_every(self) -> int:
         edges = [*self.plan["inputs"], *self.plan["outputs"]]
@@ -167,8 +176,12 @@ class Worker:
             if station.ended:
                 for sender in (s for edges in station.senders for s in edges):
                     sender.finish()
+        for inlet in self.inlets:
+            if inlet.over:
+                inlet.end()
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 50, 50)  # frames are not garbage in cycles
 
     def start(self) -> None:
         """Start the clocks of the sources."""
@@ -178,17 +191,14 @@ class Worker:
             feed.start((position[0], position[1]))
 
     def run(self) -> None:
-        """The loop: listen, move frames, send, settle; rest when nothing moves."""
+        """The loop: wait until something may move, move frames, settle, tell."""
         while not self._over():
-            moved = self._turn()
+            self._wait()
+            self._turn()
             self._tell()
-            self.ledger.settle()
-            self._beat()
-            if not moved:
-                self._rest()
         while not self.ledger.finish():
+            self._wait()
             self._tell()
-            self._rest()
         for inlet in self.inlets:
             inlet.inbox.receiver.finish()
         self._tell()
@@ -197,72 +207,90 @@ class Worker:
         return (
             all(station.ended for station in self.stations.values())
             and all(inlet.over for inlet in self.inlets)
-            and all(sender.done for sender in self.senders.values())
+            and all(sender.done for sender in self._exits)
         )
 
-    def _turn(self) -> bool:
-        """Move frames until nothing moves or others should hear of it."""
-        moved = False
+    def _turn(self) -> None:
+        """Move frames until none can move, or others should hear of those that did."""
         end = clock.now_ns() + TURN_NS
-        while True:
+        again = True
+        while again and clock.now_ns() < end:
             again = False
+            for station in self._draining():
+                again |= station.drain()
             for inlet in self.inlets:
                 if not self._blocked() and inlet.pump():
-                    self.ledger.moved += 1
                     again = True
             for feed in self.feeds:
                 if self._uncongested() and feed.ask():
-                    self.ledger.moved += 1
                     again = True
-            moved = moved or again
-            if not again or clock.now_ns() > end:
-                return moved
+            self.ledger.moved += again
+
+    def _draining(self) -> list[Station]:
+        return [station for station in self.stations.values() if station.draining]
 
     def _blocked(self) -> bool:
-        return any(sender.full for sender in self.senders.values())
+        for sender in self._exits:  # asked for every frame, so no generator
+            if sender.full:
+                return True
+        return False
 
     def _uncongested(self) -> bool:
-        return not any(
-            station.congested(port)
-            for station in self.stations.values()
-            for port in station.internal_ports
-            if station.join is not None
-            and len(station.internal_ports) < len(station.join.waiting)
-        )
+        for station, port in self._mixed:
+            if station.congested(port):
+                return False
+        return True
 
     def _tell(self) -> None:
+        self.ledger.settle()
         if self.outbox is not None:
-            self.outbox.serve()
             self.outbox.flush()
         for inlet in self.inlets:
             inlet.inbox.tell()
-
-    def _rest(self) -> None:
-        """Wait until a socket, a source or a clock wants something."""
         now = clock.now_ns()
-        dues = [self._beat_ns + BEAT_NS, self.ledger.due_ns]
-        waits: list[Any] = [self.line]
-        if self.outbox is not None:
-            if self.outbox.readable:
-                return
-            waits.append(self.outbox.socket.fileno())
+        if now - self._beat_ns >= BEAT_NS:
+            self._beat(now)
+
+    def _wait(self) -> None:
+        """Wait until a socket, a source or a clock wants something, and hear it."""
+        now = clock.now_ns()
+        ready = self._poll(max(0, self._due_ns(now) - now))
+        if self.outbox is not None and self.outbox.socket in ready:
+            self.outbox.serve()
+        for inlet in self.inlets:
+            if inlet.inbox.socket in ready:
+                inlet.inbox.receive()
+        if self.line.fileno() in ready:
+            self._listen()
+
+    def _due_ns(self, now: int) -> int:
+        """When to go on even if nobody says anything; 0: there is more to do now."""
+        due = self._beat_ns + BEAT_NS
+        settle_ns = self.ledger.due_ns
+        if settle_ns is not None:
+            due = min(due, settle_ns)
         blocked = self._blocked()
         for inlet in self.inlets:
             inlet.nudge_if_quiet(now)
-            if not inlet.over and not blocked and not inlet.congested:
-                if inlet.inbox.readable:
-                    return
-                waits.append(inlet.inbox.socket.fileno())
+            if inlet.pending and not blocked:
+                return 0
+        if not blocked and self._draining():
+            return 0
         for feed in self.feeds:
-            if not feed.stuck:
-                dues.append(feed.due_ns)
-                wait_on = feed.wait_on
-                if wait_on is not None:
-                    waits.append(wait_on)
-        due = min(d for d in dues if d is not None)
-        heard, _, _ = select.select(waits, [], [], max(0.0, (due - now) / 1e9))
-        if self.line in heard:
-            self._listen()
+            if not feed.stuck and (feed_ns := feed.due_ns) is not None:
+                due = min(due, feed_ns)
+        return due
+
+    def _poll(self, wait_ns: int) -> set[Any]:
+        """Sockets and descriptors that are readable, after waiting at most so long."""
+        waits: list[Any] = [self.line.fileno()]
+        if self.outbox is not None:
+            waits.append(self.outbox.socket)
+        waits += [inlet.inbox.socket for inlet in self.inlets if inlet.open]
+        for feed in self.feeds:
+            if (wait_on := feed.wait_on) is not None and not feed.stuck:
+                waits.append(wait_on)
+        return wait_readable(waits, wait_ns)
 
     def _listen(self) -> None:
         for told in self.line.hear():
@@ -287,21 +315,16 @@ class Worker:
     def _log(self, level: str, text: str) -> None:
         self.line.say("log", level=level, text=text)
 
-    def _beat(self) -> None:
-        now = clock.now_ns()
-        if now - self._beat_ns >= BEAT_NS:
-            self._beat_ns = now
-            self.line.say("beat", figures=self.figures())
+    def _beat(self, now: int) -> None:
+        self._beat_ns = now
+        self.line.say("beat", figures=self.figures())
 
     def figures(self) -> dict[str, Any]:
         """Everything counted so far, as plain values."""
         return {
             "committed": self.ledger.committed,
             "nodes": {n: _node_figures(s) for n, s in self.stations.items()},
-            "feeds": {
-                feed.station.name: {"overruns": feed.overruns, "overrun": feed.overrun}
-                for feed in self.feeds
-            },
+            "feeds": {feed.station.name: feed.figures() for feed in self.feeds},
             "sent": {
                 edge: {"sent": s.next_seq, "dropped": s.dropped, "held": s.held}
                 for edge, s in self.senders.items()

@@ -5,7 +5,7 @@ part costs ZeroMQ more than copying a few KiB. Frames with a large array travel
 alone, array parts uncopied.
 
     note    u8 kind, u8 version, 6 x 0, i64 a, i64 b              (24 bytes)
-    bundle  note(FRAMES, first, count), 8 x 0, then sealed frames
+    bundle  note(FRAMES, first, count | pressed << 32), 8 x 0, then sealed frames
     sealed  u64 seq, i64 sent_ns, u32 parts, u32 bytes, u32 x parts lengths, parts;
             each piece starts on a multiple of 16 so that arrays are aligned
 """
@@ -41,6 +41,8 @@ _SEALED = struct.Struct("<QqII")
 _HELLO, _ACK, _DONE, _WHO, _WELCOME, _FRAMES, _END, _LARGE = range(1, 9)
 _ALIGN = 16
 _BUNDLE_HEAD = 32
+_LENGTHS = [struct.Struct(f"<{count}I") for count in range(wire.MAX_ARRAYS + 2)]
+_PADS = [b"\0" * pad for pad in range(_ALIGN)]
 
 
 class Arrived(NamedTuple):
@@ -58,24 +60,22 @@ class _Large(NamedTuple):
 def seal(seq: int, frame: Frame, now_ns: int) -> Sealed:
     """Encode a frame once, for every edge that it leaves by."""
     parts = wire.encode(frame)
-    sizes = [p.nbytes if isinstance(p, memoryview) else len(p) for p in parts]
-    head = struct.pack(f"<{len(sizes)}I", *sizes)
+    count = len(parts)
+    sizes = [len(parts[0]), *[array.nbytes for array in frame.arrays.values()]]
+    lengths = _LENGTHS[count].pack(*sizes)
     size = sum(sizes)
     if size >= COPY_BELOW_BYTES:
-        index = _SEALED.pack(seq, now_ns, len(sizes), 0) + head
+        index = _SEALED.pack(seq, now_ns, count, 0) + lengths
         return Sealed(seq, size, _Large(index, parts))
-    pieces: list[wire.Part] = []
-    total = _SEALED.size
-    for piece in (head, *parts):
-        pad = -total % _ALIGN if pieces else 0
-        if pad:
-            pieces.append(b"\0" * pad)
-        pieces.append(piece)
-        total += pad + (piece.nbytes if isinstance(piece, memoryview) else len(piece))
-    pieces.append(b"\0" * (-total % _ALIGN))
+    total = _SEALED.size + 4 * count
+    pieces: list[wire.Part] = [b"", lengths, _PADS[-total % _ALIGN]]
     total += -total % _ALIGN
-    index = _SEALED.pack(seq, now_ns, len(sizes), total)
-    return Sealed(seq, total, b"".join((index, *pieces)))
+    for part, size in zip(parts, sizes, strict=True):
+        pad = -size % _ALIGN
+        pieces += part, _PADS[pad]
+        total += size + pad
+    pieces[0] = _SEALED.pack(seq, now_ns, count, total)
+    return Sealed(seq, total, b"".join(pieces))
 
 
 def encode(note: ToProducer | ToConsumer) -> Iterator[list[wire.Part]]:
@@ -102,18 +102,19 @@ def _encode_frames(note: Frames) -> Iterator[list[wire.Part]]:
     for seq, _, content in note.frames:
         if isinstance(content, _Large):
             if small:
-                yield [_bundle(first, small)]
+                yield [_bundle(first, small, note.pressed)]
                 first, small = seq, []
-            yield [_NOTE.pack(_LARGE, VERSION, first, 1), content.head, *content.parts]
+            head = _NOTE.pack(_LARGE, VERSION, first, 1 | note.pressed << 32)
+            yield [head, content.head, *content.parts]
             first = seq + 1
         else:
             small.append(content)
     if small:
-        yield [_bundle(first, small)]
+        yield [_bundle(first, small, note.pressed)]
 
 
-def _bundle(first: int, sealed: list[bytes]) -> bytes:
-    head = _NOTE.pack(_FRAMES, VERSION, first, len(sealed))
+def _bundle(first: int, sealed: list[bytes], pressed: bool) -> bytes:
+    head = _NOTE.pack(_FRAMES, VERSION, first, len(sealed) | pressed << 32)
     return b"".join((head, b"\0" * (_BUNDLE_HEAD - _NOTE.size), *sealed))
 
 
@@ -136,7 +137,7 @@ def decode_from_producer(parts: Sequence[wire.Part]) -> ToConsumer:
         return _large(parts)
     kind, a, b = _note(head, exact=False)
     if kind == _FRAMES:
-        return Frames(a, _unbundle(head, b))
+        return Frames(a, _unbundle(head, b & 0xFFFFFFFF), b >> 32 == 1)
     if kind == _WHO:
         return Who()
     if kind == _WELCOME:
@@ -156,29 +157,32 @@ def _note(part: wire.Part, exact: bool) -> tuple[int, int, int]:
 
 
 def _large(parts: Sequence[wire.Part]) -> Frames:
-    kind, first, _ = _note(parts[0], exact=True)
+    kind, first, count = _note(parts[0], exact=True)
     if kind != _LARGE or len(parts[1]) < _SEALED.size:
         raise WireError(f"{len(parts)} parts do not make a large frame")
     seq, sent_ns, _, _ = _SEALED.unpack_from(parts[1])
     size = sum(len(part) for part in parts[2:])
-    return Frames(first, [Sealed(seq, size, Arrived(sent_ns, parts[2:]))])
+    sealed = Sealed(seq, size, Arrived(sent_ns, parts[2:]))
+    return Frames(first, [sealed], count >> 32 == 1)
 
 
 def _unbundle(bundle: wire.Part, count: int) -> list[Sealed]:
     view = memoryview(bundle)
     frames: list[Sealed] = []
-    at = _BUNDLE_HEAD
+    at, end = _BUNDLE_HEAD, len(view)
     try:
         for _ in range(count):
             seq, sent_ns, parts, total = _SEALED.unpack_from(view, at)
-            sizes = struct.unpack_from(f"<{parts}I", view, at + _SEALED.size)
+            if parts > wire.MAX_ARRAYS + 1:
+                raise WireError(f"a sealed frame of {parts} parts")
+            sizes = _LENGTHS[parts].unpack_from(view, at + _SEALED.size)
             start = at + _SEALED.size + 4 * parts
             content: list[wire.Part] = []
             for size in sizes:
-                start += -(start - at) % _ALIGN
+                start += -start % _ALIGN
                 content.append(view[start : start + size])
                 start += size
-            if start - at > total or at + total > len(view):
+            if start - at > total or at + total > end:
                 raise WireError("a sealed frame runs past its end")
             frames.append(Sealed(seq, total, Arrived(sent_ns, content)))
             at += total

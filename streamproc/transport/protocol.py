@@ -24,7 +24,7 @@ OnFull = Literal["block", "drop_oldest", "drop_newest", "latest"]
 
 LATEST = -1  # Hello.next of a consumer that wants no history
 BUNDLE_FRAMES = 64
-BUNDLE_BYTES = 1 << 18
+BUNDLE_BYTES = 1 << 16
 
 
 class Hello(NamedTuple):
@@ -66,10 +66,14 @@ class Sealed(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """Producer: frames in order; what is missing from `first` on was dropped."""
+    """Producer: frames in order; what is missing from `first` on was dropped.
+
+    pressed: the edge is nearly full, so an early ack is worth more than a cheap one.
+    """
 
     first: int
     frames: Sequence[Sealed]
+    pressed: bool = False
 
 
 class End(NamedTuple):
@@ -241,7 +245,7 @@ class Sender:
             self._sent += len(bundle)
             self._gone = max(self._gone, self._sent)
             self._spent += len(bundle)
-            yield Frames(first, bundle)
+            yield Frames(first, bundle, 4 * len(self._held) >= 3 * self.depth)
         if self._ending and not self._end_sent and not self.waiting:
             self._end_sent = True
             yield End(self._first, self.next_seq)
@@ -274,6 +278,7 @@ class Receiver:
     lost: int = 0  # gone at the producer though never received here
     duplicates: int = 0  # sent twice after a reconnect, and set aside
     ended: bool = False
+    pressed: bool = False  # the producer waits for acks
 
     _upto: int = 0
     _queued: int = 0  # accepted, not yet taken
@@ -316,6 +321,7 @@ class Receiver:
     def _accept(self, note: Frames) -> Sequence[Sealed]:
         new = [frame for frame in note.frames if frame.seq >= self.next]
         self.duplicates += len(note.frames) - len(new)
+        self.pressed = note.pressed
         if not new or not self._goes_on(note.first):
             return ()
         last = new[-1].seq

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import select
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import zmq
 
@@ -26,9 +27,25 @@ class Taken(NamedTuple):
     frame: Frame
 
 
-def readable(socket: zmq.Socket[bytes]) -> bool:
-    """Whether a recv would not wait. Asking also re-arms the socket's descriptor."""
-    return bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
+_READABLE = int(zmq.POLLIN)  # plain ints: an IntFlag costs more than the call
+_EVENTS = int(zmq.EVENTS)
+_MS = 1_000_000
+
+
+def wait_readable(waits: list[Any], wait_ns: int) -> set[Any]:
+    """Which sockets and descriptors are readable, after at most `wait_ns`.
+
+    poll counts in ms; what is left of a wait below that is slept by select, which
+    counts in µs, on the sockets' descriptors that poll has just re-armed.
+    """
+    entries = [(wait, _READABLE) for wait in waits]
+    ready = zmq.zmq_poll(entries, wait_ns // _MS)
+    left_ns = wait_ns % _MS
+    if not ready and wait_ns < _MS and left_ns:
+        files = [w if isinstance(w, int) else w.FD for w in waits]
+        if select.select(files, [], [], left_ns / 1e9)[0]:
+            ready = zmq.zmq_poll(entries, 0)
+    return {one for one, _ in ready}
 
 
 def edge_identity(edge: int) -> bytes:
@@ -60,16 +77,9 @@ class Outbox:
         """Serve one more edge."""
         self.senders[edge_identity(edge)] = sender
 
-    @property
-    def readable(self) -> bool:
-        """Whether a consumer has said something."""
-        return readable(self.socket)
-
-    def serve(self) -> bool:
-        """Take in what consumers said; whether there was anything."""
-        heard = False
-        while readable(self.socket):
-            heard = True
+    def serve(self) -> None:
+        """Take in what consumers said; call it when the socket is readable."""
+        while True:
             identity, *parts = self.socket.recv_multipart(zmq.NOBLOCK)
             sender = self.senders.get(identity)
             if sender is None or len(parts) != 1:
@@ -78,7 +88,8 @@ class Outbox:
                 sender.link_up()
             else:
                 self._hear(sender, parts[0])
-        return heard
+            if not int(self.socket.get(_EVENTS)) & _READABLE:
+                return
 
     def _hear(self, sender: Sender, part: bytes) -> None:
         try:
@@ -93,8 +104,13 @@ class Outbox:
             for note in sender.pull():
                 for parts in notes.encode(note):
                     send(identity, zmq.SNDMORE)
+                    if len(parts) == 1:
+                        send(parts[0])
+                        continue
                     for part in parts[:-1]:
                         send(part, zmq.SNDMORE, _small(part))
+                    # Not copying costs a wake of pyzmq's own Python thread for every
+                    # part, and with it the GIL: only large arrays are worth that.
                     send(parts[-1], 0, _small(parts[-1]))
 
     def close(self) -> None:
@@ -121,6 +137,7 @@ class Inbox:
         self.receiver = receiver
         self.refused = 0
         self._queue: deque[Sealed] = deque()
+        self._decode = wire.Decoder().decode
         self.socket = context.socket(zmq.DEALER)
         self.socket.set(zmq.ROUTING_ID, edge_identity(edge))
         self.socket.set(zmq.PROBE_ROUTER, 1)
@@ -133,39 +150,37 @@ class Inbox:
         self.socket.connect(endpoint)
 
     def take(self) -> Taken | None:
-        """The next frame, if one is here."""
-        while not self._queue:
-            if not readable(self.socket):
-                return None
-            self._receive()
-        seq, _, arrived = self._queue.popleft()
-        self.receiver.take()
-        try:
-            return Taken(seq, arrived.sent_ns, wire.decode(arrived.parts))
-        except WireError:
-            self.refused += 1
-            return self.take()
+        """The next frame, if one was received."""
+        while self._queue:
+            seq, _, arrived = self._queue.popleft()
+            self.receiver.take()
+            try:
+                return Taken(seq, arrived.sent_ns, self._decode(arrived.parts))
+            except WireError:
+                self.refused += 1
+        return None
 
-    def _receive(self) -> None:
+    def receive(self) -> None:
+        """Take in one note of the producer; call it when the socket is readable."""
         parts: list[wire.Part] = [self.socket.recv(zmq.NOBLOCK)]
-        while self.socket.get(zmq.RCVMORE):
-            parts.append(self.socket.recv(zmq.NOBLOCK, copy=False).buffer)
         if not parts[0]:
             return  # the producer's own probe
+        while self.socket.get(zmq.RCVMORE):
+            parts.append(self.socket.recv(zmq.NOBLOCK, copy=False).buffer)
         try:
             self._queue.extend(self.receiver.receive(notes.decode_from_producer(parts)))
         except WireError:
             self.refused += 1
 
     @property
+    def queued(self) -> bool:
+        """Whether `take` has a frame to give."""
+        return bool(self._queue)
+
+    @property
     def ended(self) -> bool:
         """Whether the end was received and every frame before it taken."""
         return self.receiver.ended and not self._queue
-
-    @property
-    def readable(self) -> bool:
-        """Whether something may be taken now."""
-        return bool(self._queue) or readable(self.socket)
 
     def tell(self) -> None:
         """Send what the receiver has to say."""

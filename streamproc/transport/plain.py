@@ -1,0 +1,181 @@
+"""Two-part sockets for other programs: [header, bytes] in, [header, bytes] out."""
+
+from __future__ import annotations
+
+import os
+import socket as sockets
+import stat
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import zmq
+
+from streamproc.errors import PlacementError
+from streamproc.wire import Part
+
+HELD_BYTES = 256 << 20  # about what a socket may queue
+HELD_FRAMES = 1000
+RECONNECT_MS = 20
+RECONNECT_MAX_MS = 1000
+_SLICE_MS = 50
+
+
+def held_frames(frame_bytes: int) -> int:
+    """A high-water mark for frames of this size: bounded memory, at least two."""
+    return max(2, min(HELD_FRAMES, HELD_BYTES // max(1, frame_bytes)))
+
+
+class _Plain:
+    """A socket with a context of its own, bound or connected."""
+
+    def __init__(self, kind: int, options: dict[int, Any]) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self._socket = self._context.socket(kind)
+        self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+        self._socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        for option, value in options.items():
+            self._socket.set(option, value)
+
+    def _attach(self, endpoint: str, bind: bool) -> None:
+        self._socket.set(zmq.IPV6, int("[" in endpoint))
+        try:
+            if bind:
+                _check_free(endpoint)
+                self._socket.bind(endpoint)
+            else:
+                self._socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise PlacementError(_why_not(endpoint, bind, error)) from error
+        except PlacementError:
+            self.close()
+            raise
+
+    @property
+    def endpoint(self) -> str:
+        """Where it is bound or connected, a port chosen by the system included."""
+        return bytes(self._socket.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """Close, letting what was sent go out for at most `linger_s`."""
+        if not self._socket.closed:
+            self._socket.close(linger=round(linger_s * 1e3))
+            self._context.term()
+
+
+def _check_free(endpoint: str) -> None:
+    """ZeroMQ takes an ipc path from whoever has it, so look before it does."""
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint or path.startswith("@") or not os.path.lexists(path):
+        return
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise PlacementError(
+            f"cannot bind {endpoint}: there is a file of that name; "
+            "remove it or name another endpoint"
+        )
+    with sockets.socket(sockets.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return  # left by a process that is gone
+    raise PlacementError(_in_use(endpoint))
+
+
+def _why_not(endpoint: str, bind: bool, error: zmq.ZMQError) -> str:
+    if error.errno == zmq.EADDRINUSE:
+        return _in_use(endpoint)
+    return f"cannot {'bind' if bind else 'connect to'} {endpoint}: {error}"
+
+
+def _in_use(endpoint: str) -> str:
+    return (
+        f"cannot bind {endpoint}: address in use; stop the other process, "
+        "or name another endpoint"
+    )
+
+
+class PlainIn(_Plain):
+    """PULL or SUB. Takes the parts of one frame at a time and never waits.
+
+    most_parts: of a frame; the rest of a longer one is thrown away unstored.
+    most_bytes: of a part; ZeroMQ ends the connection of a client that sends more.
+    topic: of SUB: what first parts must begin with.
+    Raises PlacementError when the endpoint is not to be had.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        socket: Literal["pull", "sub"],
+        bind: bool,
+        topic: str = "",
+        most_parts: int = 2,
+        most_bytes: int,
+        hwm: int,
+    ) -> None:
+        super().__init__(
+            zmq.PULL if socket == "pull" else zmq.SUB,
+            {zmq.RCVHWM: hwm, zmq.MAXMSGSIZE: most_bytes, zmq.LINGER: 0},
+        )
+        if socket == "sub":
+            self._socket.set(zmq.SUBSCRIBE, topic.encode())
+        self._most_parts = most_parts
+        self._attach(endpoint, bind)
+        self._fd = int(self._socket.get(zmq.FD))
+
+    def fileno(self) -> int:
+        """Readable when something may have come; edge-triggered, see `readable`."""
+        return self._fd
+
+    @property
+    def readable(self) -> bool:
+        """Whether something waits. Asking re-arms the descriptor if nothing does."""
+        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
+
+    def take(self) -> list[Part] | None:
+        """All parts of one sending, one more than `most_parts` if they are too many.
+
+        None when nothing waits.
+        """
+        recv = self._socket.recv
+        try:
+            part = recv(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        parts: list[Part] = [part.buffer]
+        while part.more:
+            part = recv(zmq.NOBLOCK, copy=False)
+            if len(parts) <= self._most_parts:
+                parts.append(part.buffer)
+        return parts
+
+
+class PlainOut(_Plain):
+    """PUB or PUSH. Says whether it could send; never loses a sending unsaid.
+
+    PUB sends to every subscriber or, when one has no room left, to none.
+    Raises PlacementError when the endpoint is not to be had.
+    """
+
+    def __init__(
+        self, endpoint: str, *, socket: Literal["pub", "push"], bind: bool, hwm: int
+    ) -> None:
+        options: dict[int, Any] = {zmq.SNDHWM: hwm}
+        options[zmq.XPUB_NODROP if socket == "pub" else zmq.IMMEDIATE] = 1
+        super().__init__(zmq.PUB if socket == "pub" else zmq.PUSH, options)
+        self._attach(endpoint, bind)
+
+    def send(self, parts: Sequence[Part], wait_s: float = 0.0) -> bool:
+        """Whether the parts went out within `wait_s`."""
+        end = time.monotonic() + wait_s
+        while True:
+            try:
+                self._socket.send_multipart(parts, zmq.NOBLOCK)
+                return True
+            except zmq.Again:
+                left_ms = round((end - time.monotonic()) * 1e3)
+                if left_ms <= 0:
+                    return False
+                self._socket.poll(min(left_ms, _SLICE_MS), zmq.POLLOUT)
