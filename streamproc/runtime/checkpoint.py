@@ -89,6 +89,17 @@ class CheckpointFile:
         self._map.close()
 
 
+def newest_generation(path: Path) -> int:
+    """How many records a checkpoint file has seen; 0 if there is none."""
+    try:
+        head = path.read_bytes()[: 2 * _SLOT.size]
+    except FileNotFoundError:
+        return 0
+    if len(head) < 2 * _SLOT.size:
+        return 0
+    return max(_SLOT.unpack_from(head, at)[0] for at in (0, _SLOT.size))
+
+
 def pack(record: dict[str, Any]) -> bytes:
     """A checkpoint record of plain values, with arrays as `pack_arrays` gives them."""
     packed: bytes = msgpack.packb(record)

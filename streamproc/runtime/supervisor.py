@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from streamproc.errors import StreamprocError
 from streamproc.graph import Graph
+from streamproc.runtime.checkpoint import newest_generation
 from streamproc.runtime.clock import now_ns
 from streamproc.runtime.control import Line, pair
 from streamproc.runtime.plan import Plan, make_plans, state_folder
@@ -82,8 +83,8 @@ class Post:
     ready: bool = False
     done: bool = False
     restarts: int = 0
-    barren: int = 0  # restarts since a frame was last committed
-    committed: int = -1
+    barren: int = 0  # deaths since the checkpoint last moved
+    generation: int = 0  # of the checkpoint at the last death
     heard_ns: int = 0
     due_ns: int = 0  # when to start it again
     down_since_ns: int = 0
@@ -217,21 +218,16 @@ class Supervisor:
             what = told["say"]
             post.heard_ns = now_ns()
             if what == "beat":
-                self._note(post, told["figures"])
+                post.figures.update(told["figures"])
             elif what == "ready":
                 self._on_ready(post)
             elif what == "log":
                 self._say(told["level"], told["text"])
             elif what == "done":
-                self._note(post, told["figures"])
+                post.figures.update(told["figures"])
                 self._on_done(post)
             elif what == "failed":
                 self._on_failed(post, told)
-
-    def _note(self, post: Post, figures: dict[str, Any]) -> None:
-        post.figures.update(figures)
-        if figures["committed"] > 0:
-            post.barren = 0
 
     def _on_ready(self, post: Post) -> None:
         assert post.process is not None
@@ -276,7 +272,9 @@ class Supervisor:
         )
         post.figures.end_life()
         post.restarts += 1
-        post.barren += 1
+        generation = newest_generation(Path(post.plan["checkpoint"]))
+        post.barren = 1 if generation > post.generation else post.barren + 1
+        post.generation = generation
         if post.barren > BARREN_RESTARTS:
             raise RunFailedError(
                 f"worker {post.name!r} died {post.barren} times in a row without "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from collections import deque
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import zmq
@@ -140,7 +141,10 @@ class Inbox:
         self._decode = wire.Decoder().decode
         self.socket = context.socket(zmq.DEALER)
         self.socket.set(zmq.ROUTING_ID, edge_identity(edge))
+        # Together these make every reconnection send a probe, which the producer
+        # answers with Who: that is how both learn that the other may be new.
         self.socket.set(zmq.PROBE_ROUTER, 1)
+        self.socket.set(zmq.IMMEDIATE, 1)
         self.socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         self.socket.set(zmq.MAXMSGSIZE, wire.MAX_FRAME_BYTES)
@@ -183,10 +187,11 @@ class Inbox:
         return self.receiver.ended and not self._queue
 
     def tell(self) -> None:
-        """Send what the receiver has to say."""
+        """Send what the receiver has to say; without a link it is said again later."""
         for note in self.receiver.pull():
             for parts in notes.encode(note):
-                self.socket.send(parts[0])
+                with suppress(zmq.Again):
+                    self.socket.send(parts[0], zmq.NOBLOCK)
 
     def close(self) -> None:
         """Close, letting the last ack go out for at most LINGER_MS."""

@@ -1,0 +1,42 @@
+"""Importing is free: nothing heavy, nothing said, nothing started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from .source import ROOT
+
+HEAVY = ("torch", "cupy", "numba", "onnxruntime", "zmq")
+AFTER = f"""
+import sys, threading
+print(*[name for name in {HEAVY} if name in sys.modules])
+print(threading.active_count())
+"""
+
+
+def after(statement: str) -> list[str]:
+    """Lines printed by it, then heavy modules loaded, then threads alive."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
+    done = subprocess.run(
+        [sys.executable, "-c", statement + AFTER],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("module", ["streamproc", "streamproc.cli", "streamproc.config"])
+def test_an_import_loads_says_and_starts_nothing(module: str) -> None:
+    assert after(f"import {module}") == ["", "1"], f"{module}: import it where it is used"
+
+
+@pytest.mark.parametrize("plant", ["import zmq", "print('hello')"])
+def test_an_effect_is_caught(plant: str) -> None:
+    assert after(plant) != ["", "1"]

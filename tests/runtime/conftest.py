@@ -1,0 +1,82 @@
+"""Graphs for the runtime's tests, and a way to look into what they wrote."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from streamproc.config import loads
+from streamproc.graph import build
+from streamproc.runtime.summary import summarise
+from streamproc.runtime.supervisor import Supervisor
+
+
+class Run:
+    """A graph run in a thread of the test, so that the test can disturb it."""
+
+    def __init__(self, text, state=None, frames=None):
+        self.graph = build(loads(text, "test.toml"))
+        self.log = []
+        self.supervisor = Supervisor(
+            self.graph, state, lambda level, line: self.log.append((level, line)), frames
+        )
+        self.error = None
+        self.summary = None
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        try:
+            figures = self.supervisor.run()
+            self.summary = summarise(self.graph, figures)
+        except Exception as error:
+            self.error = error
+
+    def start(self):
+        self._thread.start()
+        return self
+
+    def join(self, timeout_s=60):
+        self._thread.join(timeout_s)
+        assert not self._thread.is_alive(), f"still running: {self.log[-5:]}"
+        if self.error is not None:
+            raise self.error
+        return self.summary
+
+    def wait_for_frames(self, count, timeout_s=20):
+        end = time.monotonic() + timeout_s
+        while self.supervisor.progress().frames < count:
+            assert time.monotonic() < end, "no frames flow"
+            time.sleep(0.02)
+
+    def kill(self, worker, number=signal.SIGKILL):
+        """Kill a worker as soon as it lives; returns its pid."""
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            post = self.supervisor.posts[worker]
+            process = post.process
+            if process is not None and post.ready:
+                with suppress(ProcessLookupError):  # it has just died anyway
+                    os.kill(process.popen.pid, number)
+                    return process.popen.pid
+            time.sleep(0.005)
+        raise AssertionError(f"{worker} never came back: {self.log[-5:]}")
+
+
+@pytest.fixture
+def run_graph():
+    """Start a graph; whatever happens, it is over when the test is."""
+    runs = []
+
+    def start(text, **options):
+        runs.append(Run(text, **options))
+        return runs[-1].start()
+
+    yield start
+    for run in runs:
+        run.supervisor.stop()
+        run._thread.join(20)

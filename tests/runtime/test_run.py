@@ -1,0 +1,230 @@
+"""Whole graphs in real processes: ends, drops, kills, failures."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import numpy as np
+import pytest
+
+from streamproc.runtime.supervisor import RunFailedError
+
+from .recorder import rows
+
+K = "tests.runtime.recorder"
+
+
+def chain(path, frames=2000, rate="", middle="", edge="", sink="", graph=""):
+    return f"""
+[graph]
+name = "chain"
+edges = ["count -> sum -> rec"]
+{graph}
+[nodes.count]
+kind = "{K}:Count"
+frames = {frames}
+{rate}
+[nodes.sum]
+kind = "{K}:Sum"
+{middle}
+[nodes.rec]
+kind = "{K}:Recorder"
+path = "{path}"
+{sink}
+{edge}
+"""
+
+
+def expected(frames):
+    total, out = 0.0, []
+    for n in range(1, frames + 1):
+        total = 0.999 * total + np.sin(float(n))
+        out.append(n + total)
+    return np.array(out)
+
+
+def assert_complete(path, frames):
+    told = rows(path)
+    assert told[:, 0].tolist() == list(range(frames)), "lost, twice or out of order"
+    assert np.array_equal(told[:, 1], expected(frames)), "state went astray"
+
+
+def test_a_chain_of_three_processes_delivers_everything(run_graph, tmp_path):
+    summary = run_graph(chain(tmp_path / "out", 5000)).join()
+    assert_complete(tmp_path / "out", 5000)
+    for edge in summary["edges"].values():
+        assert edge["sent"] == edge["delivered"] == 5000
+        assert edge["dropped"] == edge["lost"] == edge["in_flight"] == 0
+
+
+def test_fused_gives_the_same_bytes_as_apart(run_graph, tmp_path):
+    run_graph(chain(tmp_path / "apart", 500)).join()
+    run_graph(chain(tmp_path / "fused", 500, graph='workers = "one"')).join()
+    assert (tmp_path / "apart").read_bytes() == (tmp_path / "fused").read_bytes()
+
+
+def test_tcp_gives_the_same_bytes_as_ipc(run_graph, tmp_path):
+    run_graph(chain(tmp_path / "ipc", 500)).join()
+    run_graph(chain(tmp_path / "tcp", 500, middle='host = "127.0.0.1"')).join()
+    assert (tmp_path / "ipc").read_bytes() == (tmp_path / "tcp").read_bytes()
+
+
+def test_twenty_kills_of_the_middle_lose_nothing(run_graph, tmp_path):
+    run = run_graph(chain(tmp_path / "out", 10_000, rate="rate_hz = 1000"))
+    run.wait_for_frames(200)
+    for _ in range(20):
+        run.kill("sum")
+        time.sleep(0.25)
+    summary = run.join()
+    assert run.supervisor.posts["sum"].restarts >= 20
+    assert_complete(tmp_path / "out", 10_000)
+    for edge in summary["edges"].values():
+        assert edge["sent"] == edge["delivered"] == 10_000
+        assert edge["lost"] == edge["dropped"] == 0
+
+
+def test_kills_of_any_process_lose_nothing(run_graph, tmp_path):
+    rng = random.Random(1)
+    run = run_graph(chain(tmp_path / "out", 6000, rate="rate_hz = 1000"))
+    run.wait_for_frames(200)
+    for _ in range(12):
+        run.kill(rng.choice(["count", "sum", "rec"]))
+        time.sleep(rng.uniform(0.05, 0.4))
+    run.join()
+    assert_complete(tmp_path / "out", 6000)
+
+
+def test_a_fan_out_and_a_join_survive_kills_bit_equal(run_graph, tmp_path):
+    text = f"""
+[graph]
+edges = ["count -> sum", "count, sum -> pair"]
+[nodes.count]
+kind = "{K}:Count"
+frames = 4000
+rate_hz = 1000
+[nodes.sum]
+kind = "{K}:Sum"
+[nodes.pair]
+kind = "{K}:PairRecorder"
+path = "{tmp_path}/out"
+"""
+    rng = random.Random(2)
+    run = run_graph(text)
+    run.wait_for_frames(200)
+    for _ in range(8):
+        run.kill(rng.choice(["count", "sum", "pair"]))
+        time.sleep(rng.uniform(0.05, 0.3))
+    summary = run.join()
+    told = rows(tmp_path / "out", 4)
+    assert told[:, 0].tolist() == told[:, 2].tolist() == list(range(1, 4001))
+    assert np.array_equal(told[:, 1], np.arange(1, 4001.0))
+    assert np.array_equal(told[:, 3], expected(4000))
+    assert summary["nodes"]["pair"]["unpaired"] == 0
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", "latest"])
+def test_every_drop_of_a_slow_consumer_is_counted(run_graph, tmp_path, policy):
+    edge = f'[edge."count -> sum"]\non_full = "{policy}"\ndepth = 8'
+    text = chain(tmp_path / "out", 3000, "rate_hz = 2000", "sleep_s = 0.001", edge)
+    summary = run_graph(text).join()
+    edge = summary["edges"]["count -> sum"]
+    assert edge["dropped"] > 100
+    assert edge["sent"] == 3000 == edge["delivered"] + edge["dropped"]
+    assert edge["delivered"] == len(rows(tmp_path / "out"))
+
+
+def test_a_slow_sink_stops_the_source(run_graph, tmp_path):
+    run = run_graph(chain(tmp_path / "out", 400, sink="", middle="sleep_s = 0.005"))
+    run.wait_for_frames(60)
+    told = run.supervisor.posts["count"].figures.last
+    assert told["sent"]["0"]["held"] <= 64
+    run.join()
+    assert_complete(tmp_path / "out", 400)
+
+
+def test_a_node_that_raises_fails_the_graph_with_node_and_seq(run_graph, tmp_path):
+    run = run_graph(chain(tmp_path / "out", 200, middle="fail_at = 100.0"))
+    with pytest.raises(RunFailedError, match=r"'sum' at seq 99: ValueError: told to"):
+        run.join()
+
+
+def test_on_error_skip_leaves_out_one_frame_and_counts_it(run_graph, tmp_path):
+    text = chain(tmp_path / "out", 200, middle='fail_at = 100.0\non_error = "skip"')
+    summary = run_graph(text).join()
+    assert summary["nodes"]["sum"]["skipped"] == 1
+    assert len(rows(tmp_path / "out")) == 199
+
+
+def test_a_worker_that_dies_on_one_frame_again_and_again_is_given_up(
+    run_graph, tmp_path
+):
+    text = chain(tmp_path / "out", 200, middle='fail_at = 5.0\non_error = "restart"')
+    run = run_graph(text)
+    with pytest.raises(RunFailedError, match="in a row without getting anywhere"):
+        run.join()
+
+
+def test_a_stop_drains_what_is_under_way(run_graph, tmp_path):
+    run = run_graph(chain(tmp_path / "out", 10**9, rate="rate_hz = 1000"))
+    run.wait_for_frames(300)
+    run.supervisor.stop()
+    summary = run.join()
+    (first, second) = summary["edges"].values()
+    assert first["sent"] == first["delivered"] == second["delivered"] > 300
+    assert_complete(tmp_path / "out", first["sent"])
+
+
+def test_a_run_with_a_state_folder_goes_on_where_it_was_killed(run_graph, tmp_path):
+    text = chain(tmp_path / "out", 3000, rate="rate_hz = 1000")
+    run = run_graph(text, state=tmp_path / "state")
+    run.wait_for_frames(500)
+    run.supervisor._stop_ns = 1  # as after a power button: the drain has no time
+    with pytest.raises(RunFailedError, match="not drained"):
+        run.join()
+    again = run_graph(text, state=tmp_path / "state")
+    again.join()
+    assert_complete(tmp_path / "out", 3000)
+
+
+def test_a_decimating_node_keeps_its_own_gapless_seq(run_graph, tmp_path):
+    summary = run_graph(chain(tmp_path / "out", 1000, middle="every = 10")).join()
+    told = rows(tmp_path / "out")
+    assert told[:, 0].tolist() == list(range(100))
+    assert summary["edges"]["count -> sum"]["delivered"] == 1000
+    assert np.array_equal(told[:, 1], expected(1000)[9::10])
+
+
+def test_feedback_delays_by_one_frame(run_graph, tmp_path):
+    text = f"""
+[graph]
+workers = "one"
+edges = ["count -> add:x", "add -> loop -> add:back", "add -> rec"]
+[nodes.count]
+kind = "{K}:Count"
+frames = 50
+size = 1
+[nodes.add]
+kind = "{K}:Add"
+[nodes.loop]
+kind = "identity"
+[nodes.rec]
+kind = "{K}:Recorder"
+path = "{tmp_path}/out"
+[edge."loop -> add:back"]
+feedback = true
+dtype = "f8"
+dims = {{ x = 1 }}
+initial = 100.0
+"""
+    run_graph(text).join()
+    values = rows(tmp_path / "out")[:, 1]
+    assert values[0] == 1 + 100 / 2
+    for n in range(1, 50):
+        assert values[n] == (n + 1) + values[n - 1] / 2
+
+
+def test_large_frames_arrive_whole(run_graph, tmp_path):
+    text = chain(tmp_path / "out", 60).replace("frames = 60", "frames = 60\nsize = 30000")
+    run_graph(text).join()
+    assert len(rows(tmp_path / "out")) == 60
