@@ -1,5 +1,6 @@
 """Real-time streaming signal processing on lossless graphs."""
 
+from streamproc.embedding import OpenNode, open_node
 from streamproc.errors import EndOfStream, StreamprocError
 from streamproc.frame import ArraySpec, Flags, Frame, Header, Signature
 from streamproc.node import Node, Source
@@ -11,7 +12,9 @@ __all__ = [
     "Frame",
     "Header",
     "Node",
+    "OpenNode",
     "Signature",
     "Source",
     "StreamprocError",
+    "open_node",
 ]

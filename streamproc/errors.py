@@ -3,15 +3,18 @@
     StreamprocError
     ├── RefusedError            found before anything starts; the command exits 2
     │   ├── ConfigError         a graph file says something it may not
+    │   │   └── SchemaError     a key's value is not admitted (streamproc.schema)
     │   ├── GraphError          nodes and edges do not fit together
     │   ├── ArtifactError       a model, card or recording is not what it claims
     │   └── PlacementError      a device, host, port or folder is not to be had
     ├── WireError               bytes that are not a frame; counted and dropped
     ├── FrameError              arrays that cannot be a frame, or not this stream's
     │   └── BadFrameError       a node refuses one frame; quarantined, the node lives
-    └── NodeError               a node failed at a frame; its `on_error` decides
+    ├── NodeError               a node failed at a frame; its `on_error` decides
+    └── RunFailedError          a graph gave up (streamproc.runtime.supervisor)
 
-`EndOfStream` stands apart: it is how a source says that it is done.
+`EndOfStream` stands apart: it is how a source says that it is done. The kernels,
+which know nothing of streamproc, have a KernelError of their own.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,6 +181,20 @@ class Signature:
         """One array called `data`: `Signature.of("f8", {"axis": 3}, unit="m")`."""
         spec = ArraySpec("data", dtype, tuple(dims), tuple(dims.values()), unit)
         return cls((spec,), rate_hz)
+
+    @classmethod
+    def of_frame(cls, frame: Frame, rate_hz: float | None = None) -> Self:
+        """What a frame says by itself: its dtypes and sizes, dims d0, d1, ..."""
+        specs = tuple(
+            ArraySpec(
+                name,
+                CODES[array.dtype],
+                tuple(f"d{axis}" for axis in range(array.ndim)),
+                array.shape,
+            )
+            for name, array in frame.arrays.items()
+        )
+        return cls(specs, rate_hz)
 
     @property
     def data(self) -> ArraySpec:

@@ -31,6 +31,10 @@ class Node(Generic[ConfigT]):
     machine that may have no GPU, opened once, fed frame by frame, and closed.
     """
 
+    # Set before `open`: a checkpoint follows, so what an earlier life left (a file,
+    # say) is this node's own.
+    resumed: bool = False
+
     def __init__(self, config: ConfigT) -> None:
         self.config = config
 
@@ -89,7 +93,7 @@ class Source(Node[ConfigT]):
     replayable: ClassVar[bool] = True
     # False: what it measures goes on whether or not anybody listens (a UDP sensor),
     # so it is read into the log even while nothing downstream has room.
-    pausable: ClassVar[bool] = True
+    pausable: bool = True
 
     def pace_hz(self) -> float | None:
         """Frames in a second on an absolute schedule; None: as they come."""

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from streamproc.errors import EndOfStream
-from streamproc.frame import CODES, FREE, Array, ArraySpec, Frame, Signature
+from streamproc.frame import FREE, Array, Frame, Signature
 from streamproc.mount import Mount, Outputs
 from streamproc.node import Node, output_signatures, ports
 from streamproc_kernels.twins import check_twin
 
-__all__ = ["check_node", "check_twin", "run_node", "signature_of"]
+__all__ = ["check_node", "check_twin", "run_node"]
 
 Streams = dict[str, list[Frame]]
 
@@ -57,7 +57,7 @@ def _mounted(
     else:
         feed = [()] * (100 if frames is None else frames)
     known = {
-        name: signatures.get(name) or signature_of(feed[0][index])
+        name: signatures.get(name) or Signature.of_frame(feed[0][index])
         for index, name in enumerate(names)
     }
     return Mount("node", node, output_signatures(node, known)), feed
@@ -83,20 +83,6 @@ def _append(out: Streams, made: Outputs) -> None:
     for port, frame in zip(out, made, strict=True):
         if frame is not None:
             out[port].append(frame)
-
-
-def signature_of(frame: Frame, rate_hz: float | None = None) -> Signature:
-    """The signature a frame has by itself: its dtypes and sizes, dims d0, d1, ..."""
-    specs = tuple(
-        ArraySpec(
-            name,
-            CODES[array.dtype],
-            tuple(f"d{axis}" for axis in range(array.ndim)),
-            array.shape,
-        )
-        for name, array in frame.arrays.items()
-    )
-    return Signature(specs, rate_hz)
 
 
 def check_node(

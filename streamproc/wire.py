@@ -55,6 +55,8 @@ def encode(frame: Frame) -> list[Part]:
         before, after = _around(stream, tuple(shapes))
         numbers = _NUMBERS.pack(_U64, seq, _U64, t0_ns, _U64, t_in_ns, flags)
         return [before + numbers + after, *map(_view, arrays.values())]
+    if min(seq, t0_ns, t_in_ns, flags) < 0:
+        raise WireError(f"header of {frame!r}: seq, times and flags cannot be negative")
     described = [(name, CODES[dtype], shape) for name, dtype, shape in shapes]
     try:
         head = _pack((1, stream, seq, t0_ns, t_in_ns, int(flags), described, meta))

@@ -129,12 +129,12 @@ class Rootless(Node[Nothing]):
 
 
 KINDS: dict[str, Any] = {
-    "sensor": "sample_kinds:Sensor",
-    "gain": "sample_kinds:Gain",
-    "compare": "sample_kinds:Compare",
-    "sink": "sample_kinds:Sink",
-    "model": "sample_kinds:Model",
-    "greedy": "sample_kinds:Greedy",
-    "rootless": "sample_kinds:Rootless",
+    "sensor": "tests.sample_kinds:Sensor",
+    "gain": "tests.sample_kinds:Gain",
+    "compare": "tests.sample_kinds:Compare",
+    "sink": "tests.sample_kinds:Sink",
+    "model": "tests.sample_kinds:Model",
+    "greedy": "tests.sample_kinds:Greedy",
+    "rootless": "tests.sample_kinds:Rootless",
     "unloadable": "no_such_module_anywhere:Node",
 }

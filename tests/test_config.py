@@ -7,16 +7,17 @@ import tomllib
 
 import jsonschema
 import pytest
-import sample_kinds
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sample_kinds import Band
 
 from streamproc.config import check, json_schema, load, loads
 from streamproc.config.lines import line_index, line_of
 from streamproc.config.sentences import edges_of
 from streamproc.errors import ConfigError, GraphError
 from streamproc.node import Ports
+
+from . import sample_kinds
+from .sample_kinds import Band
 
 GOOD = """\
 [graph]
@@ -197,7 +198,7 @@ def test_a_json_schema_accepts_what_loads_and_refuses_what_does_not(monkeypatch)
 
 
 def test_a_kind_that_cannot_be_imported_has_no_schema():
-    with pytest.raises(ConfigError, match="kind 'unloadable' cannot be imported"):
+    with pytest.raises(GraphError, match="kind 'unloadable' cannot be imported"):
         json_schema()
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pickle
 
 import pytest
-import sample_kinds
-from sample_kinds import GainConfig, ModelConfig, Nothing, SensorConfig
 
 from streamproc.config import loads
 from streamproc.errors import ArtifactError, GraphError, PlacementError
@@ -19,6 +17,9 @@ from streamproc.graph import (
     NodeSpec,
     build,
 )
+
+from . import sample_kinds
+from .sample_kinds import GainConfig, ModelConfig, Nothing, SensorConfig
 
 CONFIGS = {
     "sensor": SensorConfig(),

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 
 import pytest
-import sample_kinds
 
 from streamproc.cli import main
+
+from . import sample_kinds
 
 GOOD = """\
 [graph]

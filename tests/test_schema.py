@@ -200,6 +200,39 @@ def test_descriptions_come_from_the_docstring():
     assert described["site"]["default"] == {"x_m": 1.0, "y_m": 0.0}
 
 
+def test_descriptions_are_inherited_with_their_keys():
+    @dataclass(frozen=True)
+    class Base:
+        """Below.
+
+        gain: of the amplifier
+        rate_hz: of frames
+        """
+
+        gain: float = 1.0
+        rate_hz: float = 1.0
+
+    @dataclass(frozen=True)
+    class Silent(Base):
+        pass
+
+    @dataclass(frozen=True)
+    class Louder(Silent):
+        """Above.
+
+        gain: larger than before
+        """
+
+    assert [key.doc for key in keys(Silent).values()] == [
+        "of the amplifier",
+        "of frames",
+    ]
+    assert [key.doc for key in keys(Louder).values()] == [
+        "larger than before",
+        "of frames",
+    ]
+
+
 def test_key_text_quotes_what_toml_would_quote():
     assert key_text(("edge", "a -> b", "dims", 0)) == 'edge."a -> b".dims[0]'
 

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 
 from streamproc.errors import RefusedError, StreamprocError, nearest
 
+__all__ = ["COMMANDS", "DONE", "FAILED", "INTERRUPTED", "REFUSED", "main"]
+
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = {
@@ -29,7 +31,7 @@ COMMANDS = {
     "doctor": "say what this machine has and lacks",
 }
 
-EXAMPLE = """\
+_EXAMPLE = """\
 example:
   streamproc check deploy/graphs/lorenz.toml
   streamproc COMMAND --help
@@ -74,7 +76,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="streamproc",
         description="Real-time streaming signal processing on lossless graphs.",
-        epilog=EXAMPLE,
+        epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -58,12 +58,13 @@ def _list(as_json: bool) -> int:
 
 
 def _summary(name: str) -> str:
+    from streamproc.errors import GraphError
     from streamproc.nodes import kind
 
     try:
         return _first_line(kind(name))
-    except ImportError as error:
-        return f"cannot be imported: {error}"
+    except GraphError as error:
+        return str(error)
 
 
 def _first_line(cls: type[Any]) -> str:
@@ -72,16 +73,12 @@ def _first_line(cls: type[Any]) -> str:
 
 def describe(name: str) -> dict[str, Any]:
     """One kind as plain values. RefusedError if there is none or it does not load."""
-    from streamproc.errors import ConfigError
     from streamproc.graph import NodeOptions
     from streamproc.node import config_type, ports
     from streamproc.nodes import kind
     from streamproc.schema import keys
 
-    try:
-        cls = kind(name)
-    except ImportError as error:
-        raise ConfigError(f"kind {name!r} cannot be imported: {error}") from error
+    cls = kind(name)
     inputs, outputs = ports(cls)
     return {
         "kind": name,

@@ -6,7 +6,6 @@ from typing import Any
 
 from streamproc.config.file import GraphTable
 from streamproc.config.sentences import NAME
-from streamproc.errors import ConfigError
 from streamproc.graph import EdgeOptions, NodeOptions
 from streamproc.node import config_type
 from streamproc.nodes import kind, kinds
@@ -56,10 +55,7 @@ def _any_node(names: list[str]) -> dict[str, Any]:
 
 
 def _node(name: str) -> dict[str, Any]:
-    try:
-        found = kind(name)
-    except ImportError as error:
-        raise ConfigError(f"kind {name!r} cannot be imported: {error}") from error
+    found = kind(name)
     own, shared = schema_of(config_type(found)), schema_of(NodeOptions)
     doc = (found.__doc__ or "").strip().partition("\n")[0]
     return {

@@ -168,9 +168,6 @@ class _Reader:
                 )
                 raise GraphError(problem)
             return kind
-        except ImportError as error:
-            problem = f"kind {name!r} cannot be imported: {error}"
-            raise SchemaError((*path, "kind"), problem=problem) from error
         except RefusedError as error:
             raise SchemaError((*path, "kind"), problem=str(error)) from error
 

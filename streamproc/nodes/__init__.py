@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import entry_points
 from typing import Any
 
 from streamproc.errors import GraphError, nearest
 from streamproc.node import Node
+
+__all__ = ["ENTRY_POINTS", "KINDS", "kind", "kinds"]
 
 # kind -> "module:Class"; a module is imported only when its kind is used.
 KINDS: dict[str, str] = {
@@ -33,6 +34,8 @@ ENTRY_POINTS = "streamproc.nodes"
 
 def kinds() -> dict[str, str]:
     """Every kind there is, plug-ins included. Built-in names cannot be replaced."""
+    from importlib.metadata import entry_points  # slow to load, and seldom needed
+
     found = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
     return {**found, **KINDS}
 
@@ -41,7 +44,7 @@ def kind(name: str) -> type[Node[Any]]:
     """The class of a node kind, or of `module:Class` for a node of one's own.
 
     Modules are found as Python finds them, the current folder included. GraphError
-    with the nearest name if there is none.
+    with the nearest name if there is none, or with why it cannot be imported.
     """
     where = name if ":" in name else kinds().get(name)
     if where is None:
@@ -51,8 +54,8 @@ def kind(name: str) -> type[Node[Any]]:
         sys.path.append("")
     try:
         found = getattr(importlib.import_module(module), attribute, None)
-    except ModuleNotFoundError as error:
-        raise GraphError(f"kind {name!r}: {error}") from error
+    except ImportError as error:
+        raise GraphError(f"kind {name!r} cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Node)):
         raise GraphError(f"kind {name!r}: {where} is not a Node class")
     return found

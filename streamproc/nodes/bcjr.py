@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from streamproc.errors import ConfigError, PlacementError
+from streamproc.device import kernel
+from streamproc.errors import ConfigError
 from streamproc.frame import Array, Flags, Frame, Header, Signature
 from streamproc.node import Node
 from streamproc.schema import Above, Min
-from streamproc_kernels import pick
 
 TAPS = 4
 STATES = 2**TAPS
@@ -29,15 +30,15 @@ class BcjrConfig:
     noise_var: variance of the noise.
     snr_db: one over the noise variance.
     lag: symbols seen after one before it is decided.
-    window: symbols decided at once.
+    window: symbols decided at once; more is faster, and later.
     """
 
     taps: tuple[float, ...] | None = None
     gamma: float | None = None
     noise_var: Annotated[float, Above(0)] | None = None
     snr_db: float | None = None
-    lag: Annotated[int, Min(0)] = 32
-    window: Annotated[int, Min(1)] = 32
+    lag: Annotated[int, Min(0)] = 40
+    window: Annotated[int, Min(1)] = 160
 
     def __post_init__(self) -> None:
         if (self.taps is None) == (self.gamma is None):
@@ -74,9 +75,10 @@ class Bcjr(Node[BcjrConfig]):
 
     Observations (symbol,) f8 or f4 in frames of any size. Each frame comes out
     again, with its own t0 and size, once all its symbols are decided, and no more
-    than one for each that comes in. Symbols are decided `window` at a time on a
-    grid that knows nothing of frames, so framing does not change a bit. What is
-    not finite is an erasure, counted, and its frame flagged QUARANTINED.
+    than one for each that comes in; the rest when inputs are over. Symbols are
+    decided `window` at a time on a grid that knows nothing of frames, so framing
+    does not change a bit. What is not finite is an erasure, counted, and its frame
+    flagged QUARANTINED.
     [Bahl et al., IEEE Trans. Inf. Theory 20(2), 1974, with the state carried on]
     """
 
@@ -88,9 +90,7 @@ class Bcjr(Node[BcjrConfig]):
         }
 
     def open(self, device: str) -> None:
-        if device != "cpu":
-            raise PlacementError(f"bcjr runs on 'cpu' only so far, not on {device!r}")
-        self._bcjr = pick("bcjr", device)
+        self._bcjr = kernel("bcjr", device)
         self._means, self._weight = _channel(self.config)
         self._alpha = np.full((1, STATES), 1 / STATES)
         self._samples, self._decided = np.empty(0), np.empty(0)
@@ -102,10 +102,17 @@ class Bcjr(Node[BcjrConfig]):
         self._take(observation)
         count = max(0, len(self._samples) - self.config.lag) // self.config.window
         if count:
-            self._decide(count)
+            self._decide([self.config.window] * count)
         if not self._waiting or self._waiting[0].size > len(self._decided):
             return None
         return self._give(self._waiting.popleft())
+
+    def finish(self) -> Iterator[BcjrFrames]:
+        """The frames still waiting; after the last sample, nothing is known."""
+        if len(self._samples):
+            self._decide([len(self._samples)])
+        while self._waiting:
+            yield self._give(self._waiting.popleft())
 
     def _take(self, observation: Frame) -> None:
         data, header = observation.data, observation.header
@@ -119,19 +126,18 @@ class Bcjr(Node[BcjrConfig]):
         waiting = Waiting(header.t0_ns, header.t_in_ns, flags, data.size)
         self._waiting.append(waiting)
 
-    def _decide(self, count: int) -> None:
-        """The next `count` windows of the grid."""
-        window, lag = self.config.window, self.config.lag
-        loglik = self._likelihoods(count * window + lag)
-        llr = np.empty((1, count * window))
-        for first in range(0, count * window, window):
-            self._bcjr(
-                loglik[:, first : first + window + lag],
-                window,
-                self._alpha,
-                llr[:, first : first + window],
-            )
-        self._samples = self._samples[count * window :]
+    def _decide(self, windows: list[int]) -> None:
+        """The next windows, of these sizes, each seeing up to `lag` samples more."""
+        total, lag = sum(windows), self.config.lag
+        loglik = self._likelihoods(min(total + lag, len(self._samples)))
+        llr = np.empty((1, total))
+        first = 0
+        for size in windows:
+            last = first + size
+            seen = loglik[:, first : last + lag]
+            self._bcjr(seen, size, self._alpha, llr[:, first:last])
+            first = last
+        self._samples = self._samples[total:]
         self._decided = np.concatenate([self._decided, llr[0]])
 
     def _likelihoods(self, count: int) -> Array:

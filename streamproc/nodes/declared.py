@@ -36,14 +36,14 @@ class Declared:
             if size == 0:
                 raise ValueError(f"dims.{name}: expected a size, or -1, got 0")
         if least_bytes(self.signature) > MAX_FRAME_BYTES:
-            raise ValueError(f"{self.signature}: a frame has {MAX_FRAME_BYTES} bytes")
+            raise ValueError(
+                f"{self.signature}: a frame has at most {MAX_FRAME_BYTES} bytes"
+            )
 
     @property
     def signature(self) -> Signature:
         """The same as a signature."""
-        return Signature.of(
-            self.dtype, self.dims, unit=self.unit, rate_hz=self.rate_hz
-        )
+        return Signature.of(self.dtype, self.dims, unit=self.unit, rate_hz=self.rate_hz)
 
 
 def least_bytes(signature: Signature) -> int:

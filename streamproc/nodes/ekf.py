@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from streamproc.errors import GraphError, PlacementError
+from streamproc.device import kernel
+from streamproc.errors import GraphError
 from streamproc.frame import Array, ArraySpec, Flags, Frame, Signature
 from streamproc.node import Node
 from streamproc.schema import Above, Max, Min
-from streamproc_kernels import pick
 
 RUNGE_KUTTA = 0  # lorenz_flow's order for it
 
@@ -77,9 +77,8 @@ class Ekf(Node[EkfConfig]):
         return Signature((data, P, nis), observation.rate_hz)
 
     def open(self, device: str) -> None:
-        if device != "cpu":
-            raise PlacementError(f"ekf runs on 'cpu' only so far, not on {device!r}")
-        self._flow, self._step = pick("lorenz_flow", device), pick("ekf_step", device)
+        self._flow = kernel("lorenz_flow", device)
+        self._step = kernel("ekf_step", device)
         n = self._shape[0] if len(self._shape) == 2 else 1
         self._x, self._P = np.zeros((n, 3)), np.zeros((n, 3, 3))
         self._y, self._moved = np.empty((n, 3)), np.empty((n, 3))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
+from typing import Protocol
 
 from streamproc.errors import GraphError, PlacementError
 
@@ -40,3 +42,34 @@ def check_endpoint(endpoint: str) -> None:
 
 def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and 0 < int(text) < 65536
+
+
+class Place(Protocol):
+    """A config that names a host and a port."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+def new_socket(place: Place, kind: socket.SocketKind) -> socket.socket:
+    """A socket of the host's family that never waits."""
+    made = socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET, kind)
+    made.setblocking(False)
+    return made
+
+
+def bind(made: socket.socket, place: Place) -> None:
+    """Take host and port; PlacementError, and the socket closed, if they are taken."""
+    try:
+        made.bind((place.host, place.port))
+        if made.type == socket.SOCK_STREAM:
+            made.listen(1)
+    except OSError as error:
+        protocol = "tcp" if made.type == socket.SOCK_STREAM else "udp"
+        made.close()
+        raise PlacementError(
+            f"cannot listen on {protocol} {place.host}:{place.port}: "
+            f"{error.strerror}; stop the other process, or name another port"
+        ) from error

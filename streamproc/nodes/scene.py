@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, NamedTuple, TypeVar
 
@@ -79,7 +80,7 @@ class UltrasoundFrames(NamedTuple):
     tissue: Frame
 
 
-class _SceneSource(Source[SceneConfigT]):
+class _SceneSource(Source[SceneConfigT], ABC):
     """Simulated time: frame n was taken at n / rate_hz, whenever it is asked for."""
 
     replayable: ClassVar[bool] = True
@@ -89,8 +90,9 @@ class _SceneSource(Source[SceneConfigT]):
         self._step_ns = round(1e9 / (config.rate_hz or NOMINAL_HZ))
         self._scene: Scene | None = None
 
+    @abstractmethod
     def _make(self) -> Scene:
-        raise NotImplementedError
+        """The scene at its first frame."""
 
     def accept(self) -> dict[str, Signature]:
         rate_hz = self.config.rate_hz

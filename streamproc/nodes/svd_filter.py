@@ -7,11 +7,11 @@ from typing import Annotated
 
 import numpy as np
 
-from streamproc.errors import BadFrameError, ConfigError, GraphError, PlacementError
+from streamproc.device import kernel
+from streamproc.errors import BadFrameError, ConfigError, GraphError
 from streamproc.frame import DTYPES, FREE, Array, Flags, Frame, Signature
 from streamproc.node import Node
 from streamproc.schema import Max, Min
-from streamproc_kernels import pick
 
 MOST_COLUMNS = 64  # that the kernel svt takes
 
@@ -55,11 +55,7 @@ class SvdFilter(Node[SvdFilterConfig]):
         return image
 
     def open(self, device: str) -> None:
-        if device != "cpu":
-            raise PlacementError(
-                f"svd_filter runs on 'cpu' only so far, not on {device!r}"
-            )
-        self._svt = pick("svt", device)
+        self._svt = kernel("svt", device)
         pixels, window = int(np.prod(self._shape)), self.config.window
         self._ring = np.zeros((1, pixels, window), self._dtype)
         self._clutter = np.empty_like(self._ring)

@@ -12,19 +12,18 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from streamproc import wire
-from streamproc.errors import FrameError, PlacementError, WireError
-from streamproc.frame import DTYPES, Array, Flags, Frame, Header, Signature
-from streamproc.node import Source
-from streamproc.nodes.counts import Counts
+from streamproc.errors import FrameError, GraphError, WireError
+from streamproc.frame import DTYPES, Array, Frame, Signature
 from streamproc.nodes.declared import Declared, fixed, least_bytes
-from streamproc.nodes.loopback import check_host
+from streamproc.nodes.live import UNKNOWN, LiveSource
+from streamproc.nodes.loopback import bind, check_host, new_socket
 from streamproc.schema import Max, Min
 
 MOST_BYTES = 65507  # of a datagram over IPv4
-_SEQ = struct.Struct("<I")
-_LENGTH = struct.Struct("<I")
-_SEQ_ROUND = 1 << 32
+_WORD = struct.Struct("<I")
+_ROUND = 1 << 32
 _SO_RXQ_OVFL = 40  # Linux; the socket module does not name it
+_ANCILLARY = socket.CMSG_SPACE(_WORD.size)
 _PER_CALL = 256  # refused in one process(), so that others get their turn
 
 
@@ -49,7 +48,7 @@ class UdpSourceConfig(Declared):
     buffer_kib: Annotated[int, Min(1)] = 4096
 
 
-class UdpSource(Source[UdpSourceConfig]):
+class UdpSource(LiveSource[UdpSourceConfig]):
     """One datagram, one frame of raw little-endian samples.
 
     Datagrams of another size are refused and counted; those the kernel had no room
@@ -58,8 +57,16 @@ class UdpSource(Source[UdpSourceConfig]):
     unless a wire header says another.
     """
 
-    replayable: ClassVar[bool] = False
     pausable: ClassVar[bool] = False
+    counted: ClassVar[tuple[str, ...]] = (
+        "refused_size",
+        "refused_wire",
+        "refused_signature",
+        "late",
+        "kernel_drops",
+        "gaps",
+        "missing",
+    )
 
     def __init__(self, config: UdpSourceConfig) -> None:
         super().__init__(config)
@@ -69,15 +76,6 @@ class UdpSource(Source[UdpSourceConfig]):
         self._reset()
 
     def _reset(self) -> None:
-        self._counts = Counts(
-            "refused_size",
-            "refused_wire",
-            "refused_signature",
-            "late",
-            "kernel_drops",
-            "gaps",
-            "missing",
-        )
         self._expected: int | None = None
         self._told_drops = 0
 
@@ -86,9 +84,118 @@ class UdpSource(Source[UdpSourceConfig]):
         signature = fixed(
             self.config.signature, "udp.source", "or send [header, bytes] to zmq.source"
         )
-        if least_bytes(signature) > MOST_BYTES:
-            raise FrameTooLarge(signature)
+        extra = 0 if self.config.header == "none" else _WORD.size
+        if extra + least_bytes(signature) > MOST_BYTES:
+            raise GraphError(
+                f"{signature}: a datagram holds at most {MOST_BYTES} bytes; "
+                "send it to tcp.source or zmq.source"
+            )
         return signature
 
     def open(self, device: str) -> None:
-        pass
+        self._start(device)
+        self._reset()
+        made = new_socket(self.config, socket.SOCK_DGRAM)
+        size = self.config.buffer_kib * 1024
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        if sys.platform == "linux":
+            made.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        bind(made, self.config)
+        self._socket = made
+        self._fresh()
+
+    def _fresh(self) -> None:
+        """Room for the next frame; the last one belongs to those downstream."""
+        if self.config.header == "wire":
+            self._room: Array = np.empty(MOST_BYTES, np.uint8)
+            self._into: list[Any] = [self._room.data]
+            return
+        self._room = np.empty(self._spec.shape, self._dtype)
+        samples = self._room.reshape(-1).view(np.uint8).data
+        self._into = [samples]
+        if self.config.header == "seq32":
+            self._head = bytearray(_WORD.size)
+            self._into = [self._head, samples]
+
+    @property
+    def port(self) -> int:
+        """Where it listens, once open; says which port 0 became."""
+        return int(self._opened().getsockname()[1])
+
+    def _opened(self) -> socket.socket:
+        if self._socket is None:
+            raise self._closed()
+        return self._socket
+
+    def wait_on(self) -> int:
+        return self._opened().fileno()
+
+    def process(self) -> Frame | None:
+        sensor = self._opened()
+        for _ in range(_PER_CALL):
+            try:
+                size, told, flags, _ = sensor.recvmsg_into(self._into, _ANCILLARY)
+            except BlockingIOError:
+                return None
+            dropped = self._dropped(told)
+            frame = self._read(-1 if flags & socket.MSG_TRUNC else size)
+            if frame is not None:
+                self._fresh()
+                self._cut |= bool(dropped)
+                return self._mend(frame)
+        return None
+
+    def _dropped(self, told: list[tuple[int, int, bytes]]) -> int:
+        """How many datagrams the kernel had no room for since the last one."""
+        for level, kind, data in told:
+            if (level, kind) == (socket.SOL_SOCKET, _SO_RXQ_OVFL):
+                (total,) = _WORD.unpack(data[: _WORD.size])
+                new = (total - self._told_drops) % _ROUND
+                self._told_drops = total
+                self._counts["kernel_drops"] += new
+                return int(new)
+        return 0
+
+    def _read(self, size: int) -> Frame | None:
+        if self.config.header == "wire":
+            return self._read_wire(size)
+        if size != sum(map(len, self._into)):
+            return self._refuse("refused_size", f"{size} bytes, -1 if too many")
+        frame = Frame.of(self._room, t0_ns=time.time_ns())
+        if self.config.header == "seq32":
+            (seq,) = _WORD.unpack(self._head)
+            return self._follow(frame, seq, _ROUND)
+        return frame
+
+    def _read_wire(self, size: int) -> Frame | None:
+        try:
+            parts = _parts(self._room[: max(size, 0)].data)
+            frame, _ = wire.decode_plain(parts, UNKNOWN, time.time_ns())
+            self.config.signature.check(frame)
+        except WireError as error:
+            return self._refuse("refused_wire", str(error))
+        except FrameError as error:
+            return self._refuse("refused_signature", str(error))
+        seq = frame.header.seq
+        return frame if seq == UNKNOWN else self._follow(frame, seq, 1 << 63)
+
+    def _follow(self, frame: Frame, seq: int, around: int) -> Frame | None:
+        """Count what the sensor's counter skipped; refuse what comes out of turn."""
+        missing = 0 if self._expected is None else (seq - self._expected) % around
+        if missing >= around // 2:
+            return self._refuse("late", f"seq {seq} after {self._expected}")
+        if missing:
+            self._missed(frame, missing)
+        self._expected = (seq + 1) % around
+        return frame
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _parts(datagram: memoryview) -> list[wire.Part]:
+    """Length, header, samples; of a datagram that is too short, empty parts."""
+    end = _WORD.size + int.from_bytes(datagram[: _WORD.size], "little")
+    return [datagram[_WORD.size : end], datagram[end:]]

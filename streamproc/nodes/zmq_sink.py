@@ -9,7 +9,7 @@ from streamproc import wire
 from streamproc.errors import PlacementError
 from streamproc.frame import Array, Frame, Signature
 from streamproc.node import Node
-from streamproc.nodes.counts import Counts
+from streamproc.nodes.live import Counts
 from streamproc.nodes.loopback import check_endpoint
 from streamproc.schema import Above, Max, Min
 from streamproc.transport.plain import PlainOut

@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from streamproc import wire
-from streamproc.errors import EndOfStream, FrameError, PlacementError, WireError
-from streamproc.frame import Array, Flags, Frame, Signature
-from streamproc.node import Source
+from streamproc.errors import EndOfStream, FrameError, WireError
+from streamproc.frame import Flags, Frame, Signature
 from streamproc.nodes.bell import Bell
-from streamproc.nodes.counts import Counts
 from streamproc.nodes.declared import Declared, is_fixed, least_bytes
+from streamproc.nodes.live import UNKNOWN, LiveSource
 from streamproc.nodes.loopback import check_endpoint
 from streamproc.schema import Min
-from streamproc.transport.plain import PlainIn, held_frames
+from streamproc.transport.plain import PlainIn
 
 LEAST_LIMIT = 1 << 20  # a part a little too large is refused, not its sender
-FREE_LIMIT = 64 << 20  # where a size is free and no limit is given
+FREE_LIMIT = 16 << 20  # where a size is free and no limit is given
 MOST_SENDERS = 256  # stream names whose seq is followed
-UNKNOWN = -1  # the seq of a frame whose sender gave none
 _PER_CALL = 256  # refused in one process(), so that others get their turn
 
 
@@ -48,7 +46,7 @@ class ZmqSourceConfig(Declared):
     unit: of the samples; empty: not stated
     rate_hz: frames in a second; without it, not stated
     limit_bytes: a larger part ends its client's connection; without it, twice a
-    frame, at least 1 MiB, or 64 MiB where a size is free
+    frame, at least 1 MiB, or 16 MiB where a size is free
     until_end: whether a frame flagged as the end (flags = 1) ends the stream
     """
 
@@ -65,15 +63,25 @@ class ZmqSourceConfig(Declared):
             raise ValueError('a topic needs socket = "sub"')
 
 
-class ZmqSource(Source[ZmqSourceConfig]):
+class ZmqSource(LiveSource[ZmqSourceConfig]):
     """Takes frames of the declared stream from any ZeroMQ client.
 
     A client sends [header, bytes] as wire version 1 has it; `seq` and `t0_ns` may be
     nil. What is no such frame is refused and counted, whatever it is: its parts were
-    too few or many, wire refused them, or they are of another signature.
+    too few or many, wire refused them, or they are of another signature. Counted are
+    also frames whose header had to be filled in, gaps in the seq of senders, told
+    apart by stream name, frames missing there, and senders that started again.
     """
 
-    replayable: ClassVar[bool] = False
+    counted: ClassVar[tuple[str, ...]] = (
+        "refused_parts",
+        "refused_wire",
+        "refused_signature",
+        "filled",
+        "gaps",
+        "missing",
+        "restarts",
+    )
 
     def __init__(self, config: ZmqSourceConfig) -> None:
         super().__init__(config)
@@ -85,27 +93,16 @@ class ZmqSource(Source[ZmqSourceConfig]):
         self._reset()
 
     def _reset(self) -> None:
-        self._counts = Counts(
-            "refused_parts",
-            "refused_wire",
-            "refused_signature",
-            "filled",
-            "gaps",
-            "missing",
-            "restarts",
-        )
         self._taken = 0
         self._over = self._hurried = False
         self._next_seq: dict[str, int] = {}
-        self.last_refusal = ""
 
     def accept(self) -> Signature:
         check_endpoint(self.config.endpoint)
         return self._signature
 
     def open(self, device: str) -> None:
-        if device != "cpu":
-            raise PlacementError(f"zmq.source runs on 'cpu' only, not on {device!r}")
+        self._start(device)
         self._reset()
         config = self.config
         limit = config.limit_bytes or self._usual_limit()
@@ -116,7 +113,6 @@ class ZmqSource(Source[ZmqSourceConfig]):
             topic=config.topic,
             most_parts=self._parts,
             most_bytes=max(limit, wire.MAX_HEADER_BYTES),
-            hwm=held_frames(self._usual_limit() // 2),
         )
         self._bell = Bell()
         self._bell.ring()
@@ -132,7 +128,7 @@ class ZmqSource(Source[ZmqSourceConfig]):
 
     def _opened(self) -> PlainIn:
         if self._in is None:
-            raise PlacementError("zmq.source is not open; call open() first")
+            raise self._closed()
         return self._in
 
     def wait_on(self) -> int:
@@ -165,12 +161,10 @@ class ZmqSource(Source[ZmqSourceConfig]):
             frame, filled = wire.decode_plain(parts[-2:], UNKNOWN, time.time_ns())
             self._signature.check(frame)
         except (WireError, FrameError) as error:
-            self._counts[_CAUSES[type(error)]] += 1
-            self.last_refusal = str(error)
-            return None
+            return self._refuse(_CAUSES[type(error)], str(error))
         self._counts["filled"] += filled
         self._number(frame)
-        return frame
+        return self._mend(frame)
 
     def _number(self, frame: Frame) -> None:
         """Give it a seq if its sender did not; if it did, see what is missing."""
@@ -179,43 +173,25 @@ class ZmqSource(Source[ZmqSourceConfig]):
             self._over = self.config.until_end
             flags &= ~(0 if self._over else Flags.END)
         if seq == UNKNOWN:
-            seq = self._taken
-        elif self._skipped(stream, seq):
-            flags |= Flags.GAP
+            frame.header = frame.header._replace(seq=self._taken, flags=flags)
+        else:
+            frame.header = frame.header._replace(flags=flags)
+            self._follow(frame, stream, seq)
         self._taken += 1
-        frame.header = frame.header._replace(seq=seq, flags=int(flags))
 
-    def _skipped(self, stream: str, seq: int) -> bool:
-        """Whether frames of this sender are missing before this one."""
+    def _follow(self, frame: Frame, stream: str, seq: int) -> None:
         followed = self._next_seq
         if stream not in followed and len(followed) >= MOST_SENDERS:
             del followed[next(iter(followed))]
         missing = seq - followed.get(stream, seq)
         followed[stream] = seq + 1
         if missing > 0:
-            self._counts["gaps"] += 1
-            self._counts["missing"] += missing
+            self._missed(frame, missing)
         elif missing < 0:
             self._counts["restarts"] += 1
-        return missing > 0
 
     def close(self) -> None:
         if self._in is not None:
             self._in.close()
             self._in = None
             self._bell.close()
-
-    @property
-    def state(self) -> dict[str, Array]:
-        return {"counts": self._counts.array}
-
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        self._counts.array = state["counts"]
-
-    def report(self) -> dict[str, float]:
-        """Refused by cause; frames filled in; gaps in senders' seq, frames missing.
-
-        restarts: a sender's seq went back. Senders are told apart by stream name.
-        """
-        return self._counts.report()

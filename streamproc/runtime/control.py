@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 from collections.abc import Iterator
@@ -31,13 +30,14 @@ class Line:
 
     def hear(self) -> Iterator[dict[str, Any]]:
         """What the other end has said since; `open` turns False when it is gone."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                data = self._end.recv(1 << 16, socket.MSG_DONTWAIT)
-                if not data:
-                    self.open = False
-                    break
+        try:
+            while data := self._end.recv(1 << 16, socket.MSG_DONTWAIT):
                 self._buffer += data
+            self.open = False
+        except BlockingIOError:
+            pass  # nothing more for now
+        except ConnectionResetError:
+            self.open = False  # killed with words of ours unread
         *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
             yield json.loads(line)

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any, cast
 
 from streamproc.errors import EndOfStream, FrameError
-from streamproc.frame import Frame
+from streamproc.frame import Flags, Frame
 from streamproc.node import Source
 from streamproc.runtime.clock import Schedule, now_ns
 from streamproc.runtime.source_log import SourceLog
@@ -33,6 +33,7 @@ class Feed:
         self._schedule: Schedule | None = None
         self._backlog: deque[Frame] = deque()
         self._positions: deque[tuple[int, int]] = deque()  # of _backlog in the log
+        self._waiting: Frame | None = None  # read, but the log has no room yet
         self._over = False
 
     def start(self, stream_position: tuple[int, int] | None) -> None:
@@ -44,7 +45,9 @@ class Feed:
                 self._positions.append(position)
                 self._backlog.append(frame)
             if self._backlog:
-                self.station.mount.next_seq[0] = self._backlog[-1].header.seq + 1
+                last = self._backlog[-1].header
+                self.station.mount.next_seq[0] = last.seq + 1
+                self._over = bool(last.flags & Flags.END)
 
     @property
     def position(self) -> tuple[int, int] | None:
@@ -100,19 +103,26 @@ class Feed:
         blocked = self.station.blocked
         if blocked and (self.log is None or self.source.pausable):
             return False
+        if self.log is not None and self._waiting is not None:
+            self._keep(self.log, self._waiting)
         read = False
         if self._most is not None and self.station.mount.next_seq[0] >= self._most:
             self._over = True
-        if not self._over and not (self._backlog and self.source.pausable):
+        if self._may_read():
             read = self._read()
         if self._backlog and not blocked:
             self._positions.popleft()
             self.station.hand_on((self._backlog.popleft(),))
             return True
-        if self._over and not self._backlog:
+        if self._over and not self._backlog and self._waiting is None:
             self.station.finish()
             return True
         return read
+
+    def _may_read(self) -> bool:
+        if self._over or self._waiting is not None:
+            return False
+        return not (self._backlog and self.source.pausable)
 
     def _read(self) -> bool:
         due = now = now_ns()
@@ -139,9 +149,15 @@ class Feed:
         return True
 
     def _keep(self, log: SourceLog, frame: Frame) -> None:
+        self._waiting = None
         if not log.fits(frame):
+            if self.source.pausable and log.ever_fits(frame):
+                self._waiting = frame
+                return
             self.overrun += 1
             self.station.mount.next_seq[0] -= 1  # this seq goes to the next frame
+            if self.overrun == 1:
+                self.station.say("warn", f"overrun node={self.station.name} log full")
             return
         self._positions.append(log.position)
         log.append(frame)

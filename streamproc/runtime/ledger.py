@@ -87,6 +87,11 @@ class Ledger:
         if self._pending:
             self._commit()
 
+    def begin(self) -> None:
+        """Before the first frame: from now on, every life but this one is resumed."""
+        self._take(now_ns())
+        self._commit()
+
     def finish(self) -> bool:
         """At the end: one last snapshot, and whether everything is committed."""
         if self.moved:

@@ -50,8 +50,12 @@ class SourceLog:
 
     def fits(self, frame: Frame) -> bool:
         """Whether `append` has room for this frame now."""
-        need = sum(a.nbytes + 32 for a in frame.arrays.values()) + wire.MAX_HEADER_BYTES
-        return self._head + 2 * need - self._tail <= self._size
+        # Twice, because a record that would wrap starts over at the beginning.
+        return self._head + 2 * _need(frame) - self._tail <= self._size
+
+    def ever_fits(self, frame: Frame) -> bool:
+        """Whether `append` would have room for this frame in an empty log."""
+        return 2 * _need(frame) <= self._size
 
     def append(self, frame: Frame) -> None:
         """Store one frame. Ask `fits` first."""
@@ -135,6 +139,10 @@ class SourceLog:
         if self._fsync != "none":
             self._map.flush()
         self._map.close()
+
+
+def _need(frame: Frame) -> int:
+    return sum(a.nbytes + 32 for a in frame.arrays.values()) + wire.MAX_HEADER_BYTES
 
 
 def _unpack(body: bytes, count: int) -> Frame | None:

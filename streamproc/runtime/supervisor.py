@@ -27,7 +27,8 @@ HUNG_S = 10.0  # without a beat: killed and started again
 DRAIN_S = 5.0  # from a stop to the end of patience
 LEAVE_S = 2.0  # for a worker that is done to close its sockets
 BARREN_RESTARTS = 5  # in a row without a committed frame: the graph gives up
-BACKOFF_S = 0.05
+BARREN_S = 3.0  # and for at least so long
+BACKOFF_S, BACKOFF_MOST_S = 0.05, 2.0
 SECOND_NS = 1_000_000_000
 
 Say = Callable[[str, str], None]
@@ -84,6 +85,7 @@ class Post:
     done: bool = False
     restarts: int = 0
     barren: int = 0  # deaths since the checkpoint last moved
+    moved_ns: int = 0  # when the checkpoint was last seen to have moved
     generation: int = 0  # of the checkpoint at the last death
     heard_ns: int = 0
     due_ns: int = 0  # when to start it again
@@ -267,24 +269,22 @@ class Supervisor:
                 self._on_death(post, code)
 
     def _on_death(self, post: Post, code: int) -> None:
-        how = (
-            f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        )
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         post.figures.end_life()
         post.restarts += 1
         generation = newest_generation(Path(post.plan["checkpoint"]))
         post.barren = 1 if generation > post.generation else post.barren + 1
         post.generation = generation
-        if post.barren > BARREN_RESTARTS:
+        post.moved_ns = now_ns() if post.barren == 1 else post.moved_ns
+        patient = now_ns() - post.moved_ns < BARREN_S * SECOND_NS
+        if post.barren > BARREN_RESTARTS and not patient:
             raise RunFailedError(
                 f"worker {post.name!r} died {post.barren} times in a row without "
                 f"getting anywhere, last by {how}; gave up"
             )
         post.down_since_ns = post.down_since_ns or now_ns()
-        wait_s = (
-            BACKOFF_S * (2 ** (post.barren - 1) - 1) * self._random.uniform(0.8, 1.2)
-        )
-        post.due_ns = now_ns() + int(wait_s * 1e9)
+        wait_s = min(BACKOFF_S * (2 ** (post.barren - 1) - 1), BACKOFF_MOST_S)
+        post.due_ns = now_ns() + int(wait_s * self._random.uniform(0.8, 1.2) * 1e9)
         self._say("warn", f"died worker={post.name} by={how} restart={post.restarts}")
 
     def _tend(self, post: Post, now: int) -> None:

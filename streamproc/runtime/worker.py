@@ -169,8 +169,11 @@ class Worker:
         record = self._record
         for name, station in self.stations.items():
             if record is None or not record["stations"][name]["ended"]:
+                station.mount.node.resumed = record is not None
                 station.mount.node.open(station.options["device"])
-        if record is not None:
+        if record is None:
+            self.ledger.begin()
+        else:
             self.ledger.restore(record)
         for station in self.stations.values():
             if station.ended:

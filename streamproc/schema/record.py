@@ -107,7 +107,7 @@ def _limited(hint: Any, limits: list[Bound | Like]) -> Rule:
 def keys(cls: type[Any]) -> dict[str, Key]:
     """The keys of a schema by name, in the order of its fields."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    docs = _docs(cls)[1]
+    docs = _inherited_docs(cls)
     found = {}
     for field in dataclasses.fields(cls):
         if field.init:
@@ -120,6 +120,15 @@ def keys(cls: type[Any]) -> dict[str, Key]:
             doc = docs.get(field.name, "")
             found[field.name] = Key(field.name, rule, required, value, doc)
     return found
+
+
+def _inherited_docs(cls: type[Any]) -> dict[str, str]:
+    """Texts of keys, where a class says nothing its bases' own."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(base):
+            docs |= _docs(base)[1]
+    return docs
 
 
 def _docs(cls: type[Any]) -> tuple[str, dict[str, str]]:

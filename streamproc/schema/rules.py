@@ -14,16 +14,16 @@ from streamproc.schema.error import KeyPath, SchemaError, shown
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(ABC):
     """A limit on a number, for `Annotated`."""
 
     limit: float
     sign: ClassVar[str] = ""
     keyword: ClassVar[str] = ""
 
+    @abstractmethod
     def holds(self, value: float) -> bool:
         """Whether a number keeps this bound."""
-        raise NotImplementedError
 
 
 class Min(Bound):

@@ -14,16 +14,11 @@ import zmq
 from streamproc.errors import PlacementError
 from streamproc.wire import Part
 
-HELD_BYTES = 256 << 20  # about what a socket may queue
+HELD_BYTES = 256 << 20  # what a socket may queue, or two frames
 HELD_FRAMES = 1000
 RECONNECT_MS = 20
 RECONNECT_MAX_MS = 1000
 _SLICE_MS = 50
-
-
-def held_frames(frame_bytes: int) -> int:
-    """A high-water mark for frames of this size: bounded memory, at least two."""
-    return max(2, min(HELD_FRAMES, HELD_BYTES // max(1, frame_bytes)))
 
 
 class _Plain:
@@ -113,8 +108,8 @@ class PlainIn(_Plain):
         topic: str = "",
         most_parts: int = 2,
         most_bytes: int,
-        hwm: int,
     ) -> None:
+        hwm = max(2, min(HELD_FRAMES, HELD_BYTES // most_bytes))
         super().__init__(
             zmq.PULL if socket == "pull" else zmq.SUB,
             {zmq.RCVHWM: hwm, zmq.MAXMSGSIZE: most_bytes, zmq.LINGER: 0},

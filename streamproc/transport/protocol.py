@@ -368,6 +368,7 @@ class Receiver:
             self._credit = max(0, self.window - self._queued)
             self._told = Ack(self._upto, self._credit)
             yield Hello(self.next, self._credit)
+            yield self._told  # what was acked before may have died with the link
         upto, credit = self._told
         if self._upto > upto or self._credit - credit >= max(1, self.window // 4):
             self._told = Ack(self._upto, self._credit)

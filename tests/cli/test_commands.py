@@ -139,7 +139,7 @@ def test_nodes_lists_kinds_with_a_line_each(capsys):
 def test_nodes_lists_a_kind_that_cannot_be_imported_as_such(capsys, monkeypatch):
     monkeypatch.setattr("streamproc.nodes.KINDS", {"far": "no_such_module:Far"})
     assert output_of(capsys, "nodes") == (
-        "far  cannot be imported: No module named 'no_such_module'\n"
+        "far  kind 'far' cannot be imported: No module named 'no_such_module'\n"
     )
     assert main(["nodes", "far"]) == 2
 
@@ -271,7 +271,7 @@ def test_importing_the_command_line_is_quick():
 
 
 def test_a_reader_that_leaves_early_is_no_traceback(graph_file):
-    module = [sys.executable, "-m", "streamproc.cli", "nodes", "scene.lorenz", "--json"]
+    module = [sys.executable, "-m", "streamproc", "nodes", "scene.lorenz", "--json"]
     writer = subprocess.Popen(module, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert writer.stdout is not None
     assert writer.stderr is not None

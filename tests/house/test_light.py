@@ -32,9 +32,12 @@ def after(statement: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("module", ["streamproc", "streamproc.cli", "streamproc.config"])
+MODULES = ("streamproc", "streamproc.cli", "streamproc.config")
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_an_import_loads_says_and_starts_nothing(module: str) -> None:
-    assert after(f"import {module}") == ["", "1"], f"{module}: import it where it is used"
+    assert after(f"import {module}") == ["", "1"], "import it where it is used"
 
 
 @pytest.mark.parametrize("plant", ["import zmq", "print('hello')"])

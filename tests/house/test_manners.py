@@ -9,8 +9,18 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from .source import BENCH, PACKAGES, ROOT, TESTS, Module, called, matches, modules
-from .source import planted, told
+from .source import (
+    BENCH,
+    PACKAGES,
+    ROOT,
+    TESTS,
+    Module,
+    called,
+    matches,
+    modules,
+    planted,
+    told,
+)
 
 SPEAKERS = "streamproc.cli streamproc.cli.* bench.*"
 CATCHER = "streamproc.mount"
@@ -18,7 +28,7 @@ LOADERS = {"pickle", "marshal", "shelve", "dill", "joblib", "yaml"}
 RUNNERS = {"eval", "exec", "compile"}
 DUSTBINS = {"utils", "util", "helpers", "helper", "common", "misc"}
 HOMES = re.compile(r"(?<![\w.])/(?:root|home|work|Users)/\w")
-LOOSE = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X|NotImplemented" + r"Error)\b")
+LOOSE = re.compile(r"\b(?:TO" "DO|FIX" "ME|XX" r"X|NotImplemented" r"Error)\b")
 
 
 def printed(found: Iterable[Module]) -> Iterator[str]:

@@ -115,3 +115,21 @@ def test_onnxruntime_is_asked_for_where_it_exists_and_works() -> None:
     assert gpu.endswith(GPU_MARKER), "there are no other wheels"
     assert "!=1.27.0" in gpu, "1.27.0 is broken; keep it excluded"
     assert cpu.endswith("; sys_platform != 'linux' or platform_machine != 'x86_64'")
+
+
+def undrawn(found: Iterable[Module], drawing: str) -> Iterator[str]:
+    """Exceptions that the tree in errors.py does not show."""
+    for module in found:
+        for node in module.all_of(ast.ClassDef):
+            assert isinstance(node, ast.ClassDef)
+            raised = any(ast.unparse(base).endswith("Error") for base in node.bases)
+            if raised and not node.name.startswith("_") and node.name not in drawing:
+                yield f"{module.at(node)}: draw {node.name} into the tree in errors.py"
+
+
+def test_every_exception_is_in_the_tree() -> None:
+    known = {module.name: module for module in modules(PACKAGES)}
+    drawing = ast.get_docstring(known["streamproc.errors"].tree) or ""
+    ours = [m for name, m in known.items() if name.startswith("streamproc.")]
+    told(undrawn(ours, drawing))
+    assert list(undrawn([planted("class LostError(ValueError): ...")], drawing))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def untabled(names: Iterable[str]) -> Iterator[str]:
             yield f"{path.relative_to(ROOT)}:1: {path.stem!r} has no row in KERNELS"
 
 
-def unfit(name: str, cls: type[Node[object]]) -> Iterator[str]:
+def unfit(name: str, cls: type[Node[Any]]) -> Iterator[str]:
     """What a node kind lacks."""
     where = f"{cls.__module__}.{cls.__name__} ({name})"
     if not (cls.__dict__.get("__doc__") or "").strip():
@@ -50,7 +51,7 @@ def unfit(name: str, cls: type[Node[object]]) -> Iterator[str]:
             yield f"{where}: say `{key.name}: ...` in {config.__name__}'s docstring"
 
 
-def untested(name: str, cls: type[Node[object]]) -> Iterator[str]:
+def untested(name: str, cls: type[Node[Any]]) -> Iterator[str]:
     texts = (m.text for m in modules(TESTS) if not m.name.startswith("tests.house"))
     if not any(cls.__name__ in text or f'"{name}"' in text for text in texts):
         yield f"{cls.__module__}: no test mentions {cls.__name__}; write tests/nodes/"
@@ -64,11 +65,8 @@ def test_every_kernel_has_its_three_twins() -> None:
 def test_every_kernel_is_held_against_ref(name: str) -> None:
     for dtype in KERNELS[name].tolerances:
         wanted = {case.label for case in twins.cases(name, dtype)}
-        held = {
-            case.label
-            for kernel, case in (row.values for row in test_twins.EVERY_CASE)
-            if kernel == name
-        }
+        rows: list[Any] = [row.values for row in test_twins.EVERY_CASE]
+        held = {case.label for kernel, case in rows if kernel == name}
         assert wanted and wanted <= held, f"{name} {dtype}: not in EVERY_CASE"
 
 

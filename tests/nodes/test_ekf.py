@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamproc.errors import GraphError, PlacementError
+from streamproc.errors import GraphError
 from streamproc.frame import Array, Flags, Frame, Signature
 from streamproc.nodes.ekf import Ekf, EkfConfig
 from streamproc.sims.lorenz import Lorenz, LorenzConfig
@@ -162,8 +162,3 @@ def test_a_lost_track_starts_again_and_its_neighbour_never_notices() -> None:
 def test_observations_of_other_sizes_are_refused(dims: dict[str, int]) -> None:
     with pytest.raises(GraphError, match="expected sizes"):
         Ekf(EkfConfig()).accept(Signature.of("f8", dims))
-
-
-def test_a_gpu_is_refused_and_not_replaced() -> None:
-    with pytest.raises(PlacementError, match="'cpu' only"):
-        Ekf(EkfConfig()).open("gpu")

@@ -30,7 +30,7 @@ from streamproc.mount import Mount
 from streamproc.nodes.file_sink import FileSink, FileSinkConfig
 from streamproc.nodes.file_source import FileSource, FileSourceConfig
 from streamproc.nodes.reels import RecordingReel
-from streamproc.testing import check_node, frames_of, run_node, signature_of
+from streamproc.testing import check_node, frames_of, run_node
 
 XYZ = Signature.of("f8", {"axis": 3}, unit="m", rate_hz=100)
 
@@ -96,7 +96,7 @@ def test_every_dtype_survives_the_file(
         size = 6 * dtype.itemsize
         arrays = [np.frombuffer(rng.bytes(size), dtype).reshape(2, 3) for _ in range(4)]
     frames = frames_of(array.copy() for array in arrays)
-    write(path, frames, signature_of(frames[0]))
+    write(path, frames, Signature.of_frame(frames[0]))
     back = read(path)
     assert [f.data.tobytes() for f in back] == [a.tobytes() for a in arrays]
     assert {f.data.dtype for f in back} == {DTYPES[code]}
@@ -108,7 +108,7 @@ def test_a_recording_holds_several_arrays_of_changing_size(tmp_path: Path) -> No
         Frame(Header(), {"data": np.arange(n, dtype="<f4"), "mask": np.array(n > 1)})
         for n in range(6)
     ]
-    signature = signature_of(frames[0])
+    signature = Signature.of_frame(frames[0])
     spec, mask = signature.arrays
     free = Signature((type(spec)("data", "f4", ("n",), (-1,)), mask))
     write(path, frames, free)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamproc.errors import BadFrameError, ConfigError, GraphError, PlacementError
+from streamproc.errors import BadFrameError, ConfigError, GraphError
 from streamproc.frame import Array, Flags, Frame, Signature
 from streamproc.nodes.svd_filter import SvdFilter, SvdFilterConfig
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
@@ -125,8 +125,3 @@ def test_a_rank_that_leaves_nothing_is_refused() -> None:
 def test_images_of_changing_size_are_refused() -> None:
     with pytest.raises(GraphError, match="fixed size"):
         SvdFilter(SMALL).accept(Signature.of("c8", {"z": -1, "x": 9}))
-
-
-def test_a_gpu_is_refused_and_not_replaced() -> None:
-    with pytest.raises(PlacementError, match="'cpu' only"):
-        SvdFilter(SMALL).open("gpu")

@@ -145,7 +145,7 @@ def test_frames_left_waiting_are_told_again(
     assert len(take(opened, 2)) == 2
 
 
-def test_its_counts_survive_a_crash(
+def test_counts_survive_a_crash_and_the_cut_is_flagged(
     opened: ZmqSource, context: zmq.Context[Any]
 ) -> None:
     push = client(context, opened)
@@ -159,6 +159,10 @@ def test_its_counts_survive_a_crash(
     Mount("in", other, {"out": other.accept()}).restore(state)
     assert other.report() == opened.report()
     assert other.report()["refused_wire"] == 1
+    push = client(context, other)
+    for _ in range(2):
+        push.send_multipart(packed(None))
+    assert [f.header.flags for f in take(other, 2)] == [Flags.GAP, 0]
     other.close()
 
 

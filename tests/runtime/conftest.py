@@ -23,7 +23,10 @@ class Run:
         self.graph = build(loads(text, "test.toml"))
         self.log = []
         self.supervisor = Supervisor(
-            self.graph, state, lambda level, line: self.log.append((level, line)), frames
+            self.graph,
+            state,
+            lambda level, line: self.log.append((level, line)),
+            frames,
         )
         self.error = None
         self.summary = None
@@ -33,7 +36,7 @@ class Run:
         try:
             figures = self.supervisor.run()
             self.summary = summarise(self.graph, figures)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again in join()
             self.error = error
 
     def start(self):
@@ -42,10 +45,19 @@ class Run:
 
     def join(self, timeout_s=60):
         self._thread.join(timeout_s)
-        assert not self._thread.is_alive(), f"still running: {self.log[-5:]}"
+        assert not self._thread.is_alive(), f"still running: {self.log[-14:]}"
         if self.error is not None:
             raise self.error
         return self.summary
+
+    def stuck(self):
+        """What every worker said last, for the report of a test that hangs."""
+        told = {
+            name: {k: v for k, v in post.figures.last.items() if k != "nodes"}
+            for name, post in self.supervisor.posts.items()
+        }
+        alive = {n: (p.ready, p.done) for n, p in self.supervisor.posts.items()}
+        return f"still running: {alive} {told} {self.log[-8:]}"
 
     def wait_for_frames(self, count, timeout_s=20):
         end = time.monotonic() + timeout_s
@@ -64,7 +76,7 @@ class Run:
                     os.kill(process.popen.pid, number)
                     return process.popen.pid
             time.sleep(0.005)
-        raise AssertionError(f"{worker} never came back: {self.log[-5:]}")
+        raise AssertionError(f"{worker} never came back: {self.error} {self.log[-5:]}")
 
 
 @pytest.fixture

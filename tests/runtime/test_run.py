@@ -225,6 +225,8 @@ initial = 100.0
 
 
 def test_large_frames_arrive_whole(run_graph, tmp_path):
-    text = chain(tmp_path / "out", 60).replace("frames = 60", "frames = 60\nsize = 30000")
+    text = chain(tmp_path / "out", 60).replace(
+        "frames = 60", "frames = 60\nsize = 30000"
+    )
     run_graph(text).join()
     assert len(rows(tmp_path / "out")) == 60

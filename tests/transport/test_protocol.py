@@ -267,7 +267,8 @@ def test_credit_bounds_what_is_in_flight():
     sender, receiver = Sender(64), Receiver(4)
     for seq in range(64):
         sender.offer(made(seq))
-    sender.receive(next(receiver.pull()))
+    for note in receiver.pull():
+        sender.receive(note)
     got = [f.seq for note in sender.pull() for f in receiver.receive(note)]
     assert got == [0, 1, 2, 3]
     receiver.take(2)
@@ -290,3 +291,22 @@ def test_dropped_frames_cost_no_credit():
             sender.receive(said)
     assert receiver.next == 50
     assert receiver.accepted + receiver.dropped == 50
+
+
+def test_an_ack_that_died_with_the_link_is_told_again():
+    edge = Edge(4, "block")
+    for _ in range(12):
+        edge.offer()
+        edge.send()
+        edge.carry_to_consumer()
+        edge.carry_to_producer()
+        edge.take()
+    edge.commit()
+    edge.send()
+    edge.lose_link()  # the ack of all that is held was under way
+    assert edge.sender.full
+    for _ in range(6):
+        edge.send()
+        edge.carry_to_consumer()
+        edge.carry_to_producer()
+    assert not edge.sender.full

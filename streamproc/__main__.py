@@ -1,4 +1,4 @@
-"""`python -m streamproc.cli`, where the command itself is not installed."""
+"""`python -m streamproc`, where the command itself is not installed."""
 
 import sys
 
