@@ -15,7 +15,12 @@ from streamproc.schema import Above, Min
 
 @dataclass(frozen=True, kw_only=True)
 class PulseConfig:
-    """size: bytes in a frame; rate_hz: paced, or as fast as it goes; frames: how many."""
+    """What to send.
+
+    size: bytes in a frame
+    rate_hz: paced, or as fast as it goes
+    frames: how many
+    """
 
     size: Annotated[int, Min(1)] = 4096
     rate_hz: Annotated[float, Above(0)] | None = None

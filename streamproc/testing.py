@@ -136,6 +136,7 @@ def _check_restore(
     _drive(mount, feed[half:])  # goes astray after the snapshot, then dies
     mount.node.close()
     mount, _ = _mounted(make(), dict(inputs), signatures, frames)
+    mount.node.resumed = True
     mount.node.open(device)
     mount.restore(state)
     tail = _finish(mount, _drive(mount, feed[half:]))

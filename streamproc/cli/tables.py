@@ -24,7 +24,7 @@ def summary_tables(summary: dict[str, Any]) -> str:
         parts.append(_table([*head, "note"], rows))
     if summary["scores"]:
         rows = [[name, _figures(report)] for name, report in summary["scores"].items()]
-        parts.append(_table(["score", ""], rows))
+        parts.append(_table(["report", ""], rows))
     return "\n\n".join(parts)
 
 

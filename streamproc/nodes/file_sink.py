@@ -98,6 +98,8 @@ class FileSink(Node[FileSinkConfig]):
         self._mine = os.pread(self._fd, len(empty) + 1, 0) in (b"", empty)
         if self._mine:
             self._go_on_from(len(empty), 0)
+        elif not self.resumed:
+            self._refuse_unless_overwrite()
 
     def _go_on_from(self, offset: int, frames: int) -> None:
         fd, form = self._opened()
@@ -121,12 +123,15 @@ class FileSink(Node[FileSinkConfig]):
             self._write([form.header(self._frames)], 0)
 
     def _take_over(self) -> None:
+        self._refuse_unless_overwrite()
+        self._go_on_from(len(self._opened()[1].header(0)), 0)
+
+    def _refuse_unless_overwrite(self) -> None:
         if not self.config.overwrite:
             raise PlacementError(
                 f"{self._path()} is there already; move it away, name another file, "
                 "or set overwrite = true"
             )
-        self._go_on_from(len(self._opened()[1].header(0)), 0)
 
     def _write(self, pieces: Sequence[Part], offset: int) -> int:
         """All pieces, or none. Returns bytes; PlacementError if there is no room."""

@@ -57,7 +57,7 @@ class UdpSource(LiveSource[UdpSourceConfig]):
     unless a wire header says another.
     """
 
-    pausable: ClassVar[bool] = False
+    pausable = False
     counted: ClassVar[tuple[str, ...]] = (
         "refused_size",
         "refused_wire",

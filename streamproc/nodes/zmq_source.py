@@ -86,7 +86,7 @@ class ZmqSource(LiveSource[ZmqSourceConfig]):
     def __init__(self, config: ZmqSourceConfig) -> None:
         super().__init__(config)
         # A publisher goes on whether or not anybody listens.
-        self.pausable = config.socket == "pull"  # type: ignore[misc]
+        self.pausable = config.socket == "pull"
         self._signature = config.signature
         self._parts = 3 if config.topic else 2
         self._in: PlainIn | None = None

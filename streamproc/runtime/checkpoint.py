@@ -97,7 +97,7 @@ def newest_generation(path: Path) -> int:
         return 0
     if len(head) < 2 * _SLOT.size:
         return 0
-    return max(_SLOT.unpack_from(head, at)[0] for at in (0, _SLOT.size))
+    return max(int(_SLOT.unpack_from(head, at)[0]) for at in (0, _SLOT.size))
 
 
 def pack(record: dict[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from streamproc.errors import StreamprocError
+from streamproc.errors import PlacementError, StreamprocError
 from streamproc.graph import Graph
 from streamproc.runtime.checkpoint import newest_generation
 from streamproc.runtime.clock import now_ns
@@ -23,6 +23,7 @@ from streamproc.runtime.control import Line, pair
 from streamproc.runtime.plan import Plan, make_plans, state_folder
 from streamproc.runtime.summary import Figures
 
+WORKER = "streamproc.runtime.worker"
 HUNG_S = 10.0  # without a beat: killed and started again
 DRAIN_S = 5.0  # from a stop to the end of patience
 LEAVE_S = 2.0  # for a worker that is done to close its sockets
@@ -44,7 +45,8 @@ class Process:
     def __init__(self) -> None:
         ours, theirs = pair()
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "streamproc.runtime.worker", str(theirs.fileno())],
+            # -P: a folder called streamproc where the user stands is not this one.
+            [sys.executable, "-P", "-m", WORKER, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
@@ -252,6 +254,8 @@ class Supervisor:
     def _on_failed(self, post: Post, told: dict[str, Any]) -> None:
         node = told["node"]
         restart = node and self.graph.nodes[node].spec.options.on_error == "restart"
+        if told["refused"] and not self._started:
+            raise PlacementError(told["error"])
         if not restart:
             raise RunFailedError(told["error"])
         self._say("error", told["error"])

@@ -14,26 +14,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import zmq
-
-from streamproc import schema
-from streamproc.errors import NodeError, StreamprocError
-from streamproc.frame import DTYPES, Frame, Header, Signature
-from streamproc.mount import Mount
-from streamproc.node import Node, Source, config_type, output_signatures
-from streamproc.nodes import kind
+from streamproc.errors import NodeError, RefusedError, StreamprocError
 from streamproc.runtime import clock
+from streamproc.runtime.assembly import Assembly
 from streamproc.runtime.checkpoint import CheckpointFile
 from streamproc.runtime.control import Line
-from streamproc.runtime.feed import Feed
-from streamproc.runtime.inlet import Inlet
-from streamproc.runtime.join import Join
-from streamproc.runtime.ledger import Ledger, read_record
-from streamproc.runtime.source_log import SourceLog
-from streamproc.runtime.station import Station, Target
-from streamproc.transport.protocol import Done, Receiver, Sender, window_of
-from streamproc.transport.sockets import Inbox, Outbox, wait_readable
+from streamproc.runtime.ledger import Ledger
+from streamproc.runtime.station import Station
+from streamproc.transport.protocol import EVERY_SEQ, Done
+from streamproc.transport.sockets import make_context, wait_readable
 
 BEAT_NS = 500_000_000
 TURN_NS = 500_000  # after this long without a pause, send what has piled up
@@ -41,31 +30,25 @@ EXIT_DONE, EXIT_NODE_FAILED, EXIT_REFUSED = 0, 1, 2
 
 
 class Worker:
-    """Stations and edges of one process, and the loop that turns them."""
+    """The loop that turns the stations and edges of one process."""
 
     def __init__(self, plan: dict[str, Any], line: Line) -> None:
         self.plan = plan
         self.line = line
-        self.stopping = False
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self._context = make_context()
         self._file = CheckpointFile(Path(plan["checkpoint"]))
-        self._record = read_record(self._file)
-        self.stations = {n["name"]: self._station(n) for n in plan["nodes"]}
-        self._wire_internal()
-        self.outbox = (
-            Outbox(self._context, plan["endpoint"]) if plan["outputs"] else None
-        )
-        self.senders = {edge["edge"]: self._sender(edge) for edge in plan["outputs"]}
+        made = Assembly(plan, self._context, self._file, self._log)
+        self._record = made.record
+        self.stations, self.feeds = made.stations, made.feeds
+        self.outbox, self.inlets, self.senders = made.outbox, made.inlets, made.senders
         self._exits = list(self.senders.values())
-        self.inlets = [self._inlet(edge) for edge in plan["inputs"]]
-        self.feeds = [self._feed(n) for n in plan["nodes"] if not n["inputs"]]
         self.ledger = Ledger(
             self.stations,
             self.inlets,
             self.senders,
             self.feeds,
             self._file,
-            self._snapshot_every(),
+            made.snapshot_every(),
         )
         self._beat_ns = 0
         # Joins fed from here and from outside: the outside decides how fast.
@@ -76,90 +59,6 @@ class Worker:
             if station.join is not None
             and len(station.internal_ports) < len(station.join.waiting)
         ]
-
-    # Building, from the plan and what a former life left in the checkpoint.
-
-    def _station(self, entry: dict[str, Any]) -> Station:
-        node_kind = kind(entry["kind"])
-        node: Node[Any] = node_kind(
-            schema.build(config_type(node_kind), entry["config"])
-        )
-        inputs = {
-            port: Signature.from_plain(plain) for port, plain in entry["inputs"].items()
-        }
-        mount = Mount(entry["name"], node, output_signatures(node, inputs))
-        options = entry["options"]
-        join = None
-        if len(inputs) > 1:
-            join = Join(len(inputs), options["join"], self._feedback(entry["name"]))
-        return Station(mount, join, options, self._log)
-
-    def _feedback(self, name: str) -> list[int]:
-        return [
-            edge["port"]
-            for edge in self.plan["internal"]
-            if edge["target"] == name and edge["feedback"]
-        ]
-
-    def _wire_internal(self) -> None:
-        for edge in self.plan["internal"]:
-            target = self.stations[edge["target"]]
-            if edge["feedback"]:
-                assert target.join is not None
-                target.join.push(edge["port"], -1, _first_frame(edge["feedback"]))
-            source = self.stations[edge["source"]]
-            source.targets[edge["source_port"]].append(Target(target, edge["port"]))
-            target.internal_ports.add(edge["port"])
-
-    def _sender(self, edge: dict[str, Any]) -> Sender:
-        next_seq, dropped = 0, 0
-        if self._record is not None:
-            next_seq, dropped = self._record["outputs"][edge["edge"]]
-        sender = Sender(edge["depth"], edge["on_full"], next_seq, dropped)
-        if edge["target_worker"] in self.plan["finished"]:
-            sender.receive(Done(next_seq))
-        assert self.outbox is not None
-        self.outbox.add(edge["edge"], sender)
-        self.stations[edge["source"]].senders[edge["source_port"]].append(sender)
-        return sender
-
-    def _inlet(self, edge: dict[str, Any]) -> Inlet:
-        receiver = Receiver(window_of(edge["depth"], edge["on_full"]))
-        over = False
-        if self._record is not None:
-            position, accepted, lost, duplicates, over = self._record["inputs"][
-                edge["edge"]
-            ]
-            receiver = Receiver(
-                receiver.window,
-                next=position,
-                accepted=accepted,
-                dropped=position - accepted - lost,
-                lost=lost,
-                duplicates=duplicates,
-                ended=over,
-            )
-        inbox = Inbox(self._context, edge["edge"], edge["endpoint"], receiver)
-        station = self.stations[edge["target"]]
-        inlet = Inlet(edge["edge"], edge["name"], inbox, station, edge["port"])
-        inlet.over = over
-        return inlet
-
-    def _feed(self, entry: dict[str, Any]) -> Feed:
-        station = self.stations[entry["name"]]
-        source = station.mount.node
-        assert isinstance(source, Source)
-        log = None
-        if not source.replayable:
-            options = entry["options"]
-            path = Path(self.plan["logs"]) / f"{entry['name']}.log"
-            size = int(options["log_mib"] * (1 << 20))
-            log = SourceLog(path, size, options["fsync"])
-        return Feed(station, log, self.plan["frames"])
-
-    def _snapshot_every(self) -> int:
-        edges = [*self.plan["inputs"], *self.plan["outputs"]]
-        return max(1, min((edge["depth"] for edge in edges), default=64) // 4)
 
     # Life.
 
@@ -298,7 +197,6 @@ class Worker:
     def _listen(self) -> None:
         for told in self.line.hear():
             if told["say"] == "stop":
-                self.stopping = True
                 for feed in self.feeds:
                     feed.stop()
             elif told["say"] == "finished":
@@ -310,8 +208,7 @@ class Worker:
         """A consumer's process is done for good, though its Done may be lost."""
         for edge in self.plan["outputs"]:
             if edge["target_worker"] == worker:
-                sender = self.senders[edge["edge"]]
-                sender.receive(Done(sender.next_seq))
+                self.senders[edge["edge"]].receive(Done(EVERY_SEQ))
 
     # Telling the supervisor.
 
@@ -350,13 +247,6 @@ class Worker:
         self._file.close()
 
 
-def _first_frame(feedback: dict[str, Any]) -> Frame:
-    """What a feedback edge gives before anything has come around it."""
-    spec = Signature.from_plain(feedback["signature"]).data
-    data = np.full(spec.shape, feedback["initial"], DTYPES[spec.dtype])
-    return Frame(Header(), {"data": data})
-
-
 def _node_figures(station: Station) -> dict[str, Any]:
     return {
         "frames": station.frames,
@@ -386,10 +276,11 @@ def serve(line: Line) -> int:
         line.say("done", figures=worker.figures())
         return EXIT_DONE
     except NodeError as error:
-        line.say("failed", node=error.node, error=str(error))
+        line.say("failed", node=error.node, error=str(error), refused=False)
         return EXIT_NODE_FAILED
     except StreamprocError as error:
-        line.say("failed", node="", error=f"{type(error).__name__}: {error}")
+        refused = isinstance(error, RefusedError)
+        line.say("failed", node="", error=str(error), refused=refused)
         return EXIT_REFUSED
     finally:
         if worker is not None:

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 OnFull = Literal["block", "drop_oldest", "drop_newest", "latest"]
 
+EVERY_SEQ = 1 << 62  # Done.upto of a consumer that needs nothing any more
 LATEST = -1  # Hello.next of a consumer that wants no history
 BUNDLE_FRAMES = 64
 BUNDLE_BYTES = 1 << 16

@@ -28,9 +28,16 @@ class Taken(NamedTuple):
     frame: Frame
 
 
+Context = zmq.Context[zmq.Socket[bytes]]
+
 _READABLE = int(zmq.POLLIN)  # plain ints: an IntFlag costs more than the call
 _EVENTS = int(zmq.EVENTS)
 _MS = 1_000_000
+
+
+def make_context() -> Context:
+    """The one context of a worker."""
+    return zmq.Context(io_threads=1)
 
 
 def wait_readable(waits: list[Any], wait_ns: int) -> set[Any]:
@@ -60,7 +67,7 @@ class Outbox:
     Raises PlacementError when the endpoint cannot be bound.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+    def __init__(self, context: Context, endpoint: str) -> None:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.set(zmq.ROUTER_HANDOVER, 1)
         self.socket.set(zmq.MAXMSGSIZE, notes.MAX_NOTE_BYTES)
@@ -129,7 +136,7 @@ class Inbox:
 
     def __init__(
         self,
-        context: zmq.Context[zmq.Socket[bytes]],
+        context: Context,
         edge: int,
         endpoint: str,
         receiver: Receiver,

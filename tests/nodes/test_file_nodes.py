@@ -21,7 +21,6 @@ from streamproc.errors import (
     BadFrameError,
     EndOfStream,
     GraphError,
-    NodeError,
     PlacementError,
     RefusedError,
 )
@@ -174,6 +173,7 @@ def test_an_npy_sink_refuses_what_has_no_fixed_size(tmp_path: Path) -> None:
 
 
 CHILD = """
+import json
 import sys
 from streamproc.testing import frames_of
 from streamproc.frame import Signature
@@ -182,9 +182,10 @@ import numpy as np
 path, root, begin, state = sys.argv[1:]
 node = FileSink(FileSinkConfig(path=path, root=root))
 node.accept(Signature.of("f8", {"axis": 3}, unit="m", rate_hz=100))
+node.resumed = int(begin) > 0
 node.open("cpu")
 if int(begin):
-    node.state = {"position": np.array(eval(state), np.int64)}
+    node.state = {"position": np.array(json.loads(state), np.int64)}
 for n in range(int(begin), 1_000_000):
     node.process(frames_of([np.arange(3.0) + n])[0])
     if n % 37 == 0:
@@ -217,6 +218,7 @@ def test_a_killed_sink_goes_on_without_loss_or_repetition(
     node = sink(path)
     mount = Mount("disk", node, {})
     node.accept(XYZ)
+    node.resumed = True
     node.open("cpu")
     mount.restore(
         {"position": np.array(json.loads(state)), "next_seq": np.zeros(0, np.int64)}
@@ -231,9 +233,8 @@ def test_a_file_of_somebody_else_is_never_touched(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.arange(6.0).reshape(2, 3))
     before = path.read_bytes()
-    with pytest.raises(NodeError, match=r"is there already.*overwrite"):
+    with pytest.raises(PlacementError, match=r"is there already.*overwrite"):
         write(path, numbered(3))
-    run_node(sink(path), {"frame": []}, signatures={"frame": XYZ})
     assert path.read_bytes() == before
 
 
@@ -244,6 +245,7 @@ def test_a_state_from_before_it_took_the_file_does_not_take_it(tmp_path: Path) -
     for _ in range(2):
         node = sink(path)
         node.accept(XYZ)
+        node.resumed = True
         node.open("cpu")
         node.state = dict(node.state)
         node.close()
@@ -262,6 +264,7 @@ def test_a_sink_that_finds_less_than_it_had_says_so(tmp_path: Path) -> None:
     write(path, numbered(3))
     node = sink(path)
     node.accept(XYZ)
+    node.resumed = True
     node.open("cpu")
     with pytest.raises(PlacementError, match="expected the 100000 bytes"):
         node.state = {"position": np.array([100_000, 9])}

@@ -43,9 +43,7 @@ def ekf_step(
     """
     require_ekf(x_pred, jacobian, P, y, H, Q, R, x, P_out, nis)
     for i in range(len(x_pred)):
-        prior = _symmetric(
-            _f8(jacobian[i]) @ _f8(P[i]) @ _f8(jacobian[i]).T + _f8(Q)
-        )
+        prior = _symmetric(_f8(jacobian[i]) @ _f8(P[i]) @ _f8(jacobian[i]).T + _f8(Q))
         x[i], P_out[i], nis[i] = _correct(
             _f8(x_pred[i]), prior, _f8(y[i]), _f8(H), _f8(R)
         )
