@@ -64,7 +64,7 @@ def draw_tracker(axes: Any) -> None:
     axes.plot(made[:, 0], made[:, 2], color=MADE, lw=0.8, label="EKF")
     error_db = 10 * np.log10(np.mean((made[100:] - true[100:]) ** 2))
     axes.set_title(f"track: {error_db:.1f} dB, observed at 0 dB")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="upper center")
 
 
 def draw_detector(axes: Any) -> None:
@@ -84,7 +84,7 @@ def draw_detector(axes: Any) -> None:
             llr[true == symbol], bins, color=color, alpha=0.8, label=f"{symbol:+d}"
         )
     ser = np.mean((llr > 0) != (true > 0))
-    axes.set_title(f"detect: {ser:.2%} symbol errors (exact: 1.40 %)")
+    axes.set_title(f"detect: {ser:.2%} symbol errors (long run: 1.40 %)")
     axes.set_xlabel("log-likelihood ratio, nats")
     axes.legend(frameon=False, fontsize=8, title="sent", title_fontsize=8)
 
