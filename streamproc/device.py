@@ -8,7 +8,7 @@ import numpy as np
 
 from streamproc.errors import PlacementError
 from streamproc.frame import Array
-from streamproc_kernels import KernelError, Twin, pick
+from streamproc_kernels import KernelError, Twin, pick, warm
 
 
 def kernel(name: str, device: str) -> Twin:
@@ -20,6 +20,7 @@ def kernel(name: str, device: str) -> Twin:
     """
     try:
         twin = pick(name, device)
+        warm(name, device)  # now, not at the first frame
     except KernelError as error:
         raise PlacementError(str(error)) from error
     if device != "gpu":

@@ -1,0 +1,124 @@
+"""`streamproc run` as a person or systemd meets it: a process, its words, its codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+GRAPH = """
+[graph]
+name = "small"
+edges = ["scene:observation -> tracker -> disk", "scene:truth, tracker -> score"]
+[nodes.scene]
+kind = "scene.lorenz"
+rate_hz = {rate}
+[nodes.tracker]
+kind = "ekf"
+[nodes.disk]
+kind = "file.sink"
+path = "out.frames"
+[nodes.score]
+kind = "score"
+metric = "mse_db"
+"""
+
+
+@pytest.fixture
+def streamproc(tmp_path):
+    """Start the command in a folder of its own, where graph.toml is."""
+    (tmp_path / "graph.toml").write_text(GRAPH.format(rate=500))
+
+    def start(*words):
+        return subprocess.Popen(
+            [sys.executable, "-m", "streamproc", *words],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def test_a_run_says_in_json_what_every_edge_carried(streamproc):
+    process = streamproc("run", "graph.toml", "--frames", "400", "--json")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    summary = json.loads(out)
+    assert len(summary["edges"]) == 4
+    for edge in summary["edges"].values():
+        assert edge["sent"] == edge["delivered"] == 400
+        assert edge["dropped"] == edge["in_flight"] == 0
+        assert edge["transit"]["n"] == 400
+    assert summary["scores"]["score"]["frames"] == 400
+    assert summary["nodes"]["tracker"]["process"]["p99.9_us"] > 0
+
+
+def test_a_run_ends_with_tables(streamproc):
+    process = streamproc("run", "graph.toml", "--duration", "1")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    for word in ("tracker -> disk", "delivered", "p99.9", "mse_db"):
+        assert word in out
+
+
+def test_sigterm_drains_and_exits_well(streamproc, tmp_path):
+    process = streamproc("run", "graph.toml", "--json")
+    until = time.monotonic() + 30
+    file = tmp_path / "out.frames"
+    while not file.exists() or file.stat().st_size < 20_000:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    edges = json.loads(out)["edges"]
+    assert len({edge["delivered"] for edge in edges.values()}) == 1
+    assert all(edge["in_flight"] == 0 for edge in edges.values())
+
+
+def test_a_file_that_is_there_already_is_refused_before_start(streamproc, tmp_path):
+    np.save(tmp_path / "other.npy", np.zeros(3))
+    (tmp_path / "other.npy").rename(tmp_path / "out.frames")
+    process = streamproc("run", "graph.toml", "--frames", "10")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "is there already" in err
+
+
+def test_nothing_is_left_behind(streamproc, tmp_path):
+    before = set(_workers())
+    process = streamproc("run", "graph.toml", "--frames", "100")
+    assert process.wait(timeout=60) == 0
+    assert set(_workers()) <= before
+
+
+def test_killing_the_supervisor_ends_its_workers(streamproc):
+    before = set(_workers())
+    process = streamproc("run", "graph.toml")
+    until = time.monotonic() + 30
+    while len(set(_workers()) - before) < 4:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    while set(_workers()) - before:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def _workers():
+    listed = subprocess.run(
+        ["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True
+    )
+    return [
+        line.split()[0]
+        for line in listed.stdout.splitlines()
+        if "streamproc.runtime.worker" in line
+    ]
