@@ -133,6 +133,7 @@ class Supervisor:
         try:
             for post in self.posts.values():
                 self._launch(post)
+            self._spare = Process()  # now, not when frames already flow
             with self._signals():
                 self._watch(duration_s, watch or (lambda: None))
         finally:
@@ -198,7 +199,6 @@ class Supervisor:
                 self._started = True
                 self._started_ns = now
                 self._tell_all("start")
-                self._spare = Process()
             if duration_s and self.progress().running_s > duration_s:
                 self.stop()
             self._check_drained(now)

@@ -144,9 +144,9 @@ class Worker:
         return True
 
     def _tell(self) -> None:
-        self.ledger.settle()
         if self.outbox is not None:
             self.outbox.flush()
+        self.ledger.settle()  # frames first: this is not on their way
         for inlet in self.inlets:
             inlet.inbox.tell()
         now = clock.now_ns()
