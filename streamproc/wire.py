@@ -24,6 +24,7 @@ from streamproc.frame import CODES, DTYPES, MAX_DIMS, Array, Frame, Header, Sign
 
 VERSION = 1
 MAX_HEADER_BYTES = 4096
+MAX_PLAIN_HEADER_BYTES = 3072  # leaves room for the stream name it will get here
 MAX_ARRAYS = 64
 MAX_FRAME_BYTES = 1 << 30
 MAX_SEQ = (1 << 63) - 1
@@ -170,6 +171,10 @@ def decode_plain(parts: Sequence[Part], seq: int, now_ns: int) -> tuple[Frame, b
 
     Returns the frame and whether something had to be filled in.
     """
+    if parts and len(parts[0]) > MAX_PLAIN_HEADER_BYTES:
+        raise WireError(
+            f"header of {len(parts[0])} bytes, at most {MAX_PLAIN_HEADER_BYTES}"
+        )
     header, described = _header(parts)
     filled = header.seq is None or header.t0_ns is None
     header = header._replace(
@@ -268,6 +273,8 @@ def _array(name: str, dtype: np.dtype[Any], shape: Any, part: Part) -> Array:
     for size in shape:
         if type(size) is not int or not 0 <= size <= MAX_FRAME_BYTES:
             raise WireError(f"array {name!r}: bad size {size!r:.80}")
+    if math.prod(size or 1 for size in shape) * dtype.itemsize > MAX_FRAME_BYTES:
+        raise WireError(f"array {name!r}: {shape} is larger than a frame may be")
     need = math.prod(shape) * dtype.itemsize
     have = part.nbytes if type(part) is memoryview else len(part)
     if need != have:

@@ -330,3 +330,16 @@ def test_a_signature_is_sent_as_plain_values() -> None:
     signature = Signature.of("f8", {"axis": 3, "n": -1}, unit="m", rate_hz=10.5)
     sent_as = msgpack.unpackb(wire.encode_signature(signature))
     assert Signature.from_plain(sent_as) == signature
+
+
+def test_a_shape_that_only_a_zero_makes_small_is_refused() -> None:
+    head = [1, "s", 0, 0, 0, 0, [["data", "f8", [0, 1 << 30, 1 << 30, 1 << 30]]], None]
+    with pytest.raises(WireError, match="larger than a frame may be"):
+        wire.decode([msgpack.packb(head), b""])
+
+
+def test_a_plain_header_leaves_room_for_its_new_stream_name() -> None:
+    meta = {"note": "x" * 3100}
+    head = [1, "s", 0, 0, 0, 0, [["data", "u1", [1]]], meta]
+    with pytest.raises(WireError, match="at most 3072"):
+        wire.decode_plain([msgpack.packb(head), b"0"], 0, 0)

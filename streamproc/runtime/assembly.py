@@ -90,7 +90,8 @@ class Assembly:
         next_seq, dropped = 0, 0
         if self.record is not None:
             next_seq, dropped = self.record["outputs"][edge["edge"]]
-        sender = Sender(edge["depth"], edge["on_full"], next_seq, dropped)
+        resumed = self.record is not None
+        sender = Sender(edge["depth"], edge["on_full"], next_seq, dropped, resumed)
         if edge["target_worker"] in self.plan["finished"]:
             sender.receive(Done(EVERY_SEQ))
         assert self.outbox is not None
@@ -99,15 +100,18 @@ class Assembly:
         return sender
 
     def _inlet(self, edge: dict[str, Any]) -> Inlet:
-        receiver = Receiver(window_of(edge["depth"], edge["on_full"]))
+        lossy = edge["on_full"] != "block"
+        window = window_of(edge["depth"], edge["on_full"])
+        receiver = Receiver(window, lossy=lossy)
         over = False
         if self.record is not None:
             position, accepted, lost, duplicates, over = self.record["inputs"][
                 edge["edge"]
             ]
             receiver = Receiver(
-                receiver.window,
+                window,
                 next=position,
+                lossy=lossy,
                 accepted=accepted,
                 dropped=position - accepted - lost,
                 lost=lost,

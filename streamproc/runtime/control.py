@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +17,7 @@ class Line:
         self._end = end
         self._end.setblocking(True)
         self._buffer = b""
+        self._words: deque[dict[str, Any]] = deque()
         self.open = True
 
     def fileno(self) -> int:
@@ -39,8 +42,25 @@ class Line:
         except ConnectionResetError:
             self.open = False  # killed with words of ours unread
         *lines, self._buffer = self._buffer.split(b"\n")
-        for line in lines:
-            yield json.loads(line)
+        self._words.extend(json.loads(line) for line in lines)
+        while self._words:
+            yield self._words.popleft()
+
+    def wait_for(self, what: str) -> dict[str, Any] | None:
+        """The next thing of this name; what else is said is kept for `hear`.
+
+        None if the other end hangs up first.
+        """
+        kept: list[dict[str, Any]] = []
+        while True:
+            for told in self.hear():
+                if told["say"] == what:
+                    self._words.extendleft(reversed(kept))
+                    return told
+                kept.append(told)
+            if not self.open:
+                return None
+            select.select([self], [], [])
 
     def close(self) -> None:
         """Hang up."""

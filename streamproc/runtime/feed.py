@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, cast
 
-from streamproc.errors import EndOfStream, FrameError
+from streamproc.errors import EndOfStream, FrameError, WireError
 from streamproc.frame import Flags, Frame
 from streamproc.node import Source
 from streamproc.runtime.clock import Schedule, now_ns
@@ -35,6 +35,7 @@ class Feed:
         self._positions: deque[tuple[int, int]] = deque()  # of _backlog in the log
         self._waiting: Frame | None = None  # read, but the log has no room yet
         self._over = False
+        self._paused = False
 
     def start(self, stream_position: tuple[int, int] | None) -> None:
         """Begin now; what a log holds from a checkpoint's position on comes first."""
@@ -69,23 +70,27 @@ class Feed:
             "overrun": self.overrun,
         }
 
-    @property
-    def due_ns(self) -> int | None:
+    def due_ns(self, blocked: bool) -> int | None:
         """When to ask next: 0 = any time, None = when `wait_on` says so."""
-        if self.station.ended:
+        if self.station.ended or self.station.draining:
             return None
-        if self._over or (self._backlog and not self.station.blocked):
+        if self._over:
+            return None if blocked else 0
+        if self._backlog and not blocked:
             return 0
         if self._schedule is not None:
             return self._schedule.due_ns
         return None if self.source.wait_on() is not None else 0
 
-    @property
-    def stuck(self) -> bool:
+    def stuck(self, blocked: bool) -> bool:
         """Whether asking is no use until something downstream is acked."""
-        if self.station.ended or not self.station.blocked:
-            return self.station.ended
+        if self.station.ended or self._paused or not blocked:
+            return self.station.ended or self._paused
         return self.log is None or self.source.pausable
+
+    def pause(self) -> None:
+        """Ask for no more frames in this life; a later one goes on."""
+        self._paused = True
 
     @property
     def wait_on(self) -> Any:
@@ -96,11 +101,13 @@ class Feed:
         """Ask for no more frames; what is logged still goes out."""
         self._over = True
 
-    def ask(self) -> bool:
-        """Hand on one frame, if one is due; whether anything moved."""
-        if self.station.ended:
+    def ask(self, blocked: bool) -> bool:
+        """Hand on one frame, if one is due; whether anything moved.
+
+        blocked: some edge out of this worker has no room for what would be made.
+        """
+        if self.station.ended or self._paused:
             return False
-        blocked = self.station.blocked
         if blocked and (self.log is None or self.source.pausable):
             return False
         if self.log is not None and self._waiting is not None:
@@ -145,7 +152,12 @@ class Feed:
         if self.log is None:
             self.station.hand_on(made)
         elif made[0] is not None:
-            self._keep(self.log, made[0])
+            try:
+                self._keep(self.log, made[0])
+            except WireError as error:  # a header too large for its new stream name
+                self.station.skipped += 1
+                self.station.mount.next_seq[0] -= 1
+                self.station.say("warn", f"skip node={self.station.name} cause={error}")
         return True
 
     def _keep(self, log: SourceLog, frame: Frame) -> None:

@@ -23,7 +23,7 @@ class Inlet:
         self.inbox = inbox
         self.over = False
         self.transit = Histogram()
-        self._station = station
+        self.station = station
         self._port = port
         self._next = inbox.receiver.next
         self._heard_ns = now_ns()
@@ -39,15 +39,15 @@ class Inlet:
                 self.end()
                 return True
             return False
-        self._heard_ns = now = now_ns()
+        now = now_ns()
         self.transit.add(now - taken.sent_ns)
         self._next = taken.seq + 1
-        self._station.deliver(self._port, taken.seq, taken.frame)
+        self.station.deliver(self._port, taken.seq, taken.frame)
         return True
 
     def end(self) -> None:
         """Tell the station that this input is over."""
-        self._station.end_input(self._port)
+        self.station.end_input(self._port)
 
     @property
     def pressed(self) -> bool:
@@ -64,16 +64,21 @@ class Inlet:
         """Whether `pump` has something to move now."""
         return self.open and (self.inbox.queued or self.inbox.ended)
 
+    def receive(self, now: int) -> None:
+        """Take in one note of the producer."""
+        self._heard_ns = now
+        self.inbox.receive()
+
     def nudge_if_quiet(self, now: int) -> None:
         """After a long silence, make sure that the producer knows of us."""
-        if not self.over and now - self._heard_ns > QUIET_NS:
+        if self.open and not self.inbox.queued and now - self._heard_ns > QUIET_NS:
             self._heard_ns = now
             self.inbox.receiver.nudge()
 
     @property
     def congested(self) -> bool:
         """Whether the join behind has as many frames waiting here as it may."""
-        return self._station.congested(self._port)
+        return self.station.congested(self._port)
 
     def figures(self) -> dict[str, Any]:
         """What came over this edge so far, as plain values."""
@@ -90,8 +95,8 @@ class Inlet:
     @property
     def position(self) -> int:
         """The seq from which frames of this edge are still needed."""
-        join = self._station.join
-        if join is None or self._station.ended:
+        join = self.station.join
+        if join is None or self.station.ended:
             return self._next
         queue = join.waiting[self._port]
         return queue[0].seq if queue else self._next
@@ -105,7 +110,8 @@ class Inlet:
         receiver = self.inbox.receiver
         position = self.position
         ahead = receiver.queued
-        if self._station.join is not None and not self._station.ended:
-            ahead += len(self._station.join.waiting[self._port])
+        if self.station.join is not None and not self.station.ended:
+            ahead += len(self.station.join.waiting[self._port])
         accepted = receiver.accepted - ahead
-        return [position, accepted, receiver.lost, receiver.duplicates, self.over]
+        over = self.over and position == self._next  # else they must come again
+        return [position, accepted, receiver.lost, receiver.duplicates, over]

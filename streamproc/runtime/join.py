@@ -85,6 +85,8 @@ class Join:
     def end(self, port: int) -> None:
         """No more frames will come on this port."""
         self._ended[port] = True
+        if any(self._ended[p] and not self.waiting[p] for p in self._timed):
+            self.flush()
 
     @property
     def ended(self) -> bool:

@@ -103,7 +103,11 @@ class Ledger:
         self.moved = 0
         self._pending.append(
             Snapshot(
-                needs={edge: s.next_seq for edge, s in self._senders.items()},
+                needs={
+                    edge: sender.next_seq
+                    for edge, sender in self._senders.items()
+                    if sender.on_full == "block"  # a lossy branch holds back nobody
+                },
                 states={
                     name: station.mount.snapshot()
                     for name, station in self._stations.items()

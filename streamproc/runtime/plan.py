@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import socket
 import tempfile
 from dataclasses import asdict
@@ -130,6 +132,20 @@ def fingerprint(graph: Graph) -> str:
         graph.workers,
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def lock(folder: Path) -> int:
+    """Keep a state folder to this run until the descriptor returned is closed.
+
+    Raises PlacementError when another run has it.
+    """
+    held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(held)
+        raise PlacementError(f"{folder} is in use by another run") from error
+    return held
 
 
 def state_folder(graph: Graph, wanted: Path | None) -> tuple[Path, bool]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from streamproc.errors import BadFrameError, FrameError, NodeError
+from streamproc.errors import BadFrameError, FrameError, NodeError, WireError
 from streamproc.frame import Frame
 from streamproc.mount import Mount, Outputs
 from streamproc.runtime.clock import now_ns
@@ -45,6 +45,7 @@ class Station:
     took: Histogram = field(default_factory=Histogram)
     age: Histogram = field(default_factory=Histogram)
     report: dict[str, float] = field(default_factory=dict)
+    starved: int = 0  # beats since a join here began to wait, full on one side
     _rest: Iterator[Outputs] | None = None
 
     def __post_init__(self) -> None:
@@ -121,18 +122,18 @@ class Station:
             for station, to in self.targets[port]:
                 station.deliver(to, seq, frame)
             if self.senders[port]:
-                sealed = notes.seal(seq, frame, now_ns())
-                for sender in self.senders[port]:
-                    sender.offer(sealed)
+                self._offer(port, seq, frame)
 
-    @property
-    def blocked(self) -> bool:
-        """Whether an edge that may not lose frames has no room for one more."""
-        for edges in self.senders:  # asked for every frame, so no generator
-            for sender in edges:
-                if sender.full:
-                    return True
-        return False
+    def _offer(self, port: int, seq: int, frame: Frame) -> None:
+        try:
+            sealed = notes.seal(seq, frame, now_ns())
+        except WireError as error:
+            self._set_aside((frame,), error)
+            for sender in self.senders[port]:
+                sender.skip()
+            return
+        for sender in self.senders[port]:
+            sender.offer(sealed)
 
     def end_input(self, port: int) -> None:
         """One input is over; the last one makes the node give what it still holds."""
@@ -147,30 +148,29 @@ class Station:
         """No frame will come any more: drain the node, then end."""
         if not self.ended and self._rest is None:
             self._rest = self.mount.finish()
-            self.drain()
 
     @property
     def draining(self) -> bool:
         """Whether the node, at its end, still has frames to give."""
         return self._rest is not None and not self.ended
 
-    def drain(self) -> bool:
-        """Hand on what the node still held, as far as there is room."""
-        moved = False
-        while self._rest is not None and not self.blocked:
-            made = next(self._rest, None)
-            if made is None:
-                self._end()
-                return True
+    def drain(self) -> None:
+        """Hand on one frame of what the node still held, or end it."""
+        made = None if self._rest is None else next(self._rest, None)
+        if made is None:
+            self._end()
+        else:
             self.hand_on(made)
-            moved = True
-        return moved
 
     def _end(self) -> None:
         """Close the node, tell everyone downstream."""
         self.ended, self._rest = True, None
         self.report = self.mount.node.report()
         self.mount.node.close()
+        self.tell_end()
+
+    def tell_end(self) -> None:
+        """Tell everyone downstream that no frame will come from here."""
         for port, targets in enumerate(self.targets):
             for target in targets:
                 target.station.end_input(target.port)

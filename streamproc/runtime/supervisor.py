@@ -20,7 +20,7 @@ from streamproc.graph import Graph
 from streamproc.runtime.checkpoint import newest_generation
 from streamproc.runtime.clock import now_ns
 from streamproc.runtime.control import Line, pair
-from streamproc.runtime.plan import Plan, make_plans, state_folder
+from streamproc.runtime.plan import Plan, lock, make_plans, state_folder
 from streamproc.runtime.summary import Figures
 
 WORKER = "streamproc.runtime.worker"
@@ -28,8 +28,10 @@ HUNG_S = 10.0  # without a beat: killed and started again
 DRAIN_S = 5.0  # from a stop to the end of patience
 LEAVE_S = 2.0  # for a worker that is done to close its sockets
 BARREN_RESTARTS = 5  # in a row without a committed frame: the graph gives up
+BARREN_LIFE_NS = 10_000_000_000  # a life this long was not in vain
 BARREN_S = 3.0  # and for at least so long
 BACKOFF_S, BACKOFF_MOST_S = 0.05, 2.0
+RUN_DRY_NS = 1_200_000_000  # two beats: every worker has told how it stands
 SECOND_NS = 1_000_000_000
 
 Say = Callable[[str, str], None]
@@ -89,6 +91,7 @@ class Post:
     barren: int = 0  # deaths since the checkpoint last moved
     moved_ns: int = 0  # when the checkpoint was last seen to have moved
     generation: int = 0  # of the checkpoint at the last death
+    launched_ns: int = 0
     heard_ns: int = 0
     due_ns: int = 0  # when to start it again
     down_since_ns: int = 0
@@ -113,6 +116,7 @@ class Supervisor:
         self.graph = graph
         self.folder, self.resumed = state_folder(graph, state)
         self._keep = state is not None
+        self._lock = lock(self.folder)
         self._say = say or (lambda level, text: None)
         plans = make_plans(graph, self.folder, frames)
         self.posts = {name: Post(plan) for name, plan in plans.items()}
@@ -167,7 +171,12 @@ class Supervisor:
         """Let the sources end and everything drain, for at most DRAIN_S."""
         if not self._stop_ns:
             self._stop_ns = now_ns()
-            self._tell_all("stop")
+            self._tell_all(self._stop_word)
+
+    @property
+    def _stop_word(self) -> str:
+        """With a state folder sources only pause: a later run goes on."""
+        return "pause" if self._keep else "stop"
 
     def progress(self) -> Progress:
         """How far the run is, from what workers told last."""
@@ -199,8 +208,12 @@ class Supervisor:
                 self._started = True
                 self._started_ns = now
                 self._tell_all("start")
+                if self._stop_ns:
+                    self._tell_all(self._stop_word)
             if duration_s and self.progress().running_s > duration_s:
                 self.stop()
+            if self._stop_ns and self._keep and self._run_dry(now):
+                return  # what is not committed is made again by the next run
             self._check_drained(now)
             watch()
 
@@ -243,7 +256,7 @@ class Supervisor:
         if self._started:
             post.process.line.say("start")
             if self._stop_ns:
-                post.process.line.say("stop")
+                post.process.line.say(self._stop_word)
 
     def _on_done(self, post: Post) -> None:
         post.done = True
@@ -276,8 +289,10 @@ class Supervisor:
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         post.figures.end_life()
         post.restarts += 1
+        how_long_ns = now_ns() - post.launched_ns
         generation = newest_generation(Path(post.plan["checkpoint"]))
-        post.barren = 1 if generation > post.generation else post.barren + 1
+        moved = generation > post.generation or how_long_ns > BARREN_LIFE_NS
+        post.barren = 1 if moved else post.barren + 1
         post.generation = generation
         post.moved_ns = now_ns() if post.barren == 1 else post.moved_ns
         patient = now_ns() - post.moved_ns < BARREN_S * SECOND_NS
@@ -306,10 +321,16 @@ class Supervisor:
         spare, self._spare = self._spare, None
         alive = spare is not None and spare.popen.poll() is None
         post.process = spare if spare is not None and alive else Process()
-        post.heard_ns = now_ns()
+        post.heard_ns = post.launched_ns = now_ns()
         post.process.line.say("plan", plan=post.plan)
         if self._started and not self._stop_ns:
             self._spare = Process()
+
+    def _run_dry(self, now: int) -> bool:
+        """Whether, a while after the sources paused, no edge holds a frame."""
+        told = [p.figures.last.get("sent", {}) for p in self.posts.values()]
+        held = sum(edge["held"] for edges in told for edge in edges.values())
+        return now - self._stop_ns > RUN_DRY_NS and not held
 
     def _check_drained(self, now: int) -> None:
         if self._stop_ns and now - self._stop_ns > DRAIN_S * SECOND_NS:
@@ -326,3 +347,4 @@ class Supervisor:
                 post.process.kill(after_s=LEAVE_S if post.done else 0.0)
         if self._spare is not None:
             self._spare.kill()
+        os.close(self._lock)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import signal
 import socket
 import sys
@@ -19,12 +18,14 @@ from streamproc.runtime import clock
 from streamproc.runtime.assembly import Assembly
 from streamproc.runtime.checkpoint import CheckpointFile
 from streamproc.runtime.control import Line
+from streamproc.runtime.inlet import Inlet
 from streamproc.runtime.ledger import Ledger
 from streamproc.runtime.station import Station
 from streamproc.transport.protocol import EVERY_SEQ, Done
 from streamproc.transport.sockets import make_context, wait_readable
 
 BEAT_NS = 500_000_000
+STARVED_BEATS = 6
 TURN_NS = 500_000  # after this long without a pause, send what has piled up
 EXIT_DONE, EXIT_NODE_FAILED, EXIT_REFUSED = 0, 1, 2
 
@@ -76,8 +77,7 @@ class Worker:
             self.ledger.restore(record)
         for station in self.stations.values():
             if station.ended:
-                for sender in (s for edges in station.senders for s in edges):
-                    sender.finish()
+                station.tell_end()
         for inlet in self.inlets:
             if inlet.over:
                 inlet.end()
@@ -94,6 +94,7 @@ class Worker:
 
     def run(self) -> None:
         """The loop: wait until something may move, move frames, settle, tell."""
+        self._listen()  # to what was said before the start
         while not self._over():
             self._wait()
             self._turn()
@@ -119,12 +120,14 @@ class Worker:
         while again and clock.now_ns() < end:
             again = False
             for station in self._draining():
-                again |= station.drain()
+                if not self._blocked():
+                    station.drain()
+                    again = True
             for inlet in self.inlets:
-                if not self._blocked() and inlet.pump():
+                if self._may_pump(inlet) and inlet.pump():
                     again = True
             for feed in self.feeds:
-                if self._uncongested() and feed.ask():
+                if self._uncongested() and feed.ask(self._blocked()):
                     again = True
             self.ledger.moved += again
 
@@ -137,9 +140,12 @@ class Worker:
                 return True
         return False
 
-    def _uncongested(self) -> bool:
+    def _may_pump(self, inlet: Inlet) -> bool:
+        return not self._blocked() and self._uncongested(inlet.station)
+
+    def _uncongested(self, but: Station | None = None) -> bool:
         for station, port in self._mixed:
-            if station.congested(port):
+            if station is not but and station.congested(port):
                 return False
         return True
 
@@ -161,7 +167,9 @@ class Worker:
             self.outbox.serve()
         for inlet in self.inlets:
             if inlet.inbox.socket in ready:
-                inlet.inbox.receive()
+                inlet.receive(now)
+            else:
+                inlet.nudge_if_quiet(now)
         if self.line.fileno() in ready:
             self._listen()
 
@@ -173,24 +181,25 @@ class Worker:
             due = min(due, settle_ns)
         blocked = self._blocked()
         for inlet in self.inlets:
-            inlet.nudge_if_quiet(now)
-            if inlet.pending and not blocked:
+            if inlet.pending and self._may_pump(inlet):
                 return 0
         if not blocked and self._draining():
             return 0
         for feed in self.feeds:
-            if not feed.stuck and (feed_ns := feed.due_ns) is not None:
+            feed_ns = None if feed.stuck(blocked) else feed.due_ns(blocked)
+            if feed_ns is not None and self._uncongested():
                 due = min(due, feed_ns)
         return due
 
     def _poll(self, wait_ns: int) -> set[Any]:
         """Sockets and descriptors that are readable, after waiting at most so long."""
+        blocked = self._blocked()
         waits: list[Any] = [self.line.fileno()]
         if self.outbox is not None:
             waits.append(self.outbox.socket)
         waits += [inlet.inbox.socket for inlet in self.inlets if inlet.open]
         for feed in self.feeds:
-            if (wait_on := feed.wait_on) is not None and not feed.stuck:
+            if (wait_on := feed.wait_on) is not None and not feed.stuck(blocked):
                 waits.append(wait_on)
         return wait_readable(waits, wait_ns)
 
@@ -199,6 +208,9 @@ class Worker:
             if told["say"] == "stop":
                 for feed in self.feeds:
                     feed.stop()
+            elif told["say"] == "pause":
+                for feed in self.feeds:
+                    feed.pause()
             elif told["say"] == "finished":
                 self._peer_finished(told["worker"])
         if not self.line.open:
@@ -218,6 +230,23 @@ class Worker:
     def _beat(self, now: int) -> None:
         self._beat_ns = now
         self.line.say("beat", figures=self.figures())
+        for station in self.stations.values():
+            self._warn_if_starved(station)
+
+    def _warn_if_starved(self, station: Station) -> None:
+        """A join that is full on one side and empty on another may wait for ever."""
+        join = station.join
+        full = join is not None and any(
+            station.congested(port) for port in range(len(join.waiting))
+        )
+        station.starved = station.starved + 1 if full else 0
+        if station.starved == STARVED_BEATS:
+            depth = station.options["join_depth"]
+            self._log(
+                "warn",
+                f"stalled node={station.name} {depth} frames wait for a partner that "
+                "does not come; raise the depth of that edge and join_depth",
+            )
 
     def figures(self) -> dict[str, Any]:
         """Everything counted so far, as plain values."""
@@ -261,7 +290,7 @@ def _node_figures(station: Station) -> dict[str, Any]:
 
 def serve(line: Line) -> int:
     """Live one life: wait for a plan, work it off, say how it ended."""
-    plan = _await(line, "plan")
+    plan = line.wait_for("plan")
     if plan is None:
         return EXIT_DONE
     worker = None
@@ -269,7 +298,7 @@ def serve(line: Line) -> int:
         worker = Worker(plan["plan"], line)
         worker.open()
         line.say("ready", pid=os.getpid())
-        if _await(line, "start") is None:
+        if line.wait_for("start") is None:
             return EXIT_DONE
         worker.start()
         worker.run()
@@ -285,16 +314,6 @@ def serve(line: Line) -> int:
     finally:
         if worker is not None:
             worker.close()
-
-
-def _await(line: Line, what: str) -> dict[str, Any] | None:
-    """The next thing of this name that is said; None if the supervisor is gone."""
-    while line.open:
-        select.select([line], [], [])
-        for told in line.hear():
-            if told["say"] == what:
-                return told
-    return None
 
 
 def main() -> int:

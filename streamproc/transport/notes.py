@@ -5,6 +5,7 @@ part costs ZeroMQ more than copying a few KiB. Frames with a large array travel
 alone, array parts uncopied.
 
     note    u8 kind, u8 version, 6 x 0, i64 a, i64 b              (24 bytes)
+    hello   note(HELLO, next, credit), i64 accepted
     bundle  note(FRAMES, first, count | pressed << 32), 8 x 0, then sealed frames
     sealed  u64 seq, i64 sent_ns, u32 parts, u32 bytes, u32 x parts lengths, parts;
             each piece starts on a multiple of 16 so that arrays are aligned
@@ -37,6 +38,7 @@ MAX_NOTE_BYTES = 64  # of what a consumer may say
 VERSION = 1
 
 _NOTE = struct.Struct("<BB6xqq")
+_ACCEPTED = struct.Struct("<q")
 _SEALED = struct.Struct("<QqII")
 _HELLO, _ACK, _DONE, _WHO, _WELCOME, _FRAMES, _END, _LARGE = range(1, 9)
 _ALIGN = 16
@@ -83,7 +85,8 @@ def encode(note: ToProducer | ToConsumer) -> Iterator[list[wire.Part]]:
     if isinstance(note, Frames):
         yield from _encode_frames(note)
     elif isinstance(note, Hello):
-        yield [_NOTE.pack(_HELLO, VERSION, note.next, note.credit)]
+        head = _NOTE.pack(_HELLO, VERSION, note.next, note.credit)
+        yield [head + _ACCEPTED.pack(note.accepted)]
     elif isinstance(note, Ack):
         yield [_NOTE.pack(_ACK, VERSION, note.upto, note.credit)]
     elif isinstance(note, Done):
@@ -120,9 +123,11 @@ def _bundle(first: int, sealed: list[bytes], pressed: bool) -> bytes:
 
 def decode_from_consumer(part: bytes) -> ToProducer:
     """Read what a consumer said. WireError for anything else."""
+    if len(part) == _NOTE.size + _ACCEPTED.size:
+        kind, a, b = _note(part, exact=False)
+        if kind == _HELLO:
+            return Hello(a, b, *_ACCEPTED.unpack_from(part, _NOTE.size))
     kind, a, b = _note(part, exact=True)
-    if kind == _HELLO:
-        return Hello(a, b)
     if kind == _ACK:
         return Ack(a, b)
     if kind == _DONE:

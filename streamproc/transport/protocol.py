@@ -29,10 +29,15 @@ BUNDLE_BYTES = 1 << 16
 
 
 class Hello(NamedTuple):
-    """Consumer: I am here; go on from seq `next`, with `credit` frames at most."""
+    """Consumer: I am here; go on from seq `next`, with `credit` frames at most.
+
+    accepted: how many of the seqs before `next` arrived; a producer that was
+    restarted learns from it how many were dropped.
+    """
 
     next: int
     credit: int
+    accepted: int = 0
 
 
 class Ack(NamedTuple):
@@ -103,14 +108,15 @@ def window_of(depth: int, on_full: OnFull) -> int:
 class Sender:
     """The producer's half of one edge.
 
-    After a restart it is built with the `next_seq` and `dropped` of its checkpoint,
-    and is `full` until the consumer has said what it already has.
+    After a restart it is `resumed`: built with the `next_seq` and `dropped` of its
+    checkpoint, and `full` until the consumer has said what it already has.
     """
 
     depth: int
     on_full: OnFull = "block"
     next_seq: int = 0  # of the next frame offered
     dropped: int = 0
+    resumed: bool = False
     done: bool = False
 
     _held: deque[Sealed] = field(default_factory=deque)
@@ -124,11 +130,9 @@ class Sender:
     _out: deque[ToConsumer] = field(default_factory=deque)
     _ending: bool = False
     _end_sent: bool = False
-    _resumed: bool = False
 
     def __post_init__(self) -> None:
         self._acked = self.next_seq
-        self._resumed = self.next_seq > 0
 
     @property
     def held(self) -> int:
@@ -148,7 +152,7 @@ class Sender:
     @property
     def full(self) -> bool:
         """Whether `offer` must wait."""
-        if self._resumed:
+        if self.resumed:
             return True
         return self.on_full == "block" and len(self._held) >= self.depth
 
@@ -212,7 +216,7 @@ class Sender:
             self._credit = max(self._credit, note.credit)
         else:
             self.done = True
-            self._resumed = False
+            self.resumed = False
 
     def _greet(self, hello: Hello) -> None:
         if hello.next == LATEST:
@@ -224,7 +228,9 @@ class Sender:
         self._sent = sum(frame.seq < self._peer_next for frame in self._held)
         self._gone = max(self._gone, self._sent)
         self._credit, self._spent = hello.credit, 0
-        self._end_sent = self._resumed = False
+        if self.resumed and self.on_full != "block":
+            self.dropped = self._first - hello.accepted
+        self._end_sent = self.resumed = False
         self._out.clear()
         self._out.append(Welcome(self._first))
 
@@ -274,6 +280,7 @@ class Receiver:
 
     window: int
     next: int = 0  # the seq expected next
+    lossy: bool = False  # the edge may drop: what is gone at the producer was dropped
     accepted: int = 0
     dropped: int = 0
     lost: int = 0  # gone at the producer though never received here
@@ -316,7 +323,10 @@ class Receiver:
     def _welcomed(self, note: Welcome) -> None:
         self._greeted = True
         if note.next > self.next:
-            self.lost += note.next - self.next
+            if self.lossy:
+                self.dropped += note.next - self.next
+            else:
+                self.lost += note.next - self.next
             self.next = note.next
 
     def _accept(self, note: Frames) -> Sequence[Sealed]:
@@ -368,7 +378,7 @@ class Receiver:
             self._greeting = self._greeted = False
             self._credit = max(0, self.window - self._queued)
             self._told = Ack(self._upto, self._credit)
-            yield Hello(self.next, self._credit)
+            yield Hello(self.next, self._credit, self.accepted)
             yield self._told  # what was acked before may have died with the link
         upto, credit = self._told
         if self._upto > upto or self._credit - credit >= max(1, self.window // 4):

@@ -13,7 +13,7 @@ import pytest
 from streamproc.config import loads
 from streamproc.graph import build
 from streamproc.runtime.summary import summarise
-from streamproc.runtime.supervisor import Supervisor
+from streamproc.runtime.supervisor import RunFailedError, Supervisor
 
 
 class Run:
@@ -64,6 +64,12 @@ class Run:
         while self.supervisor.progress().frames < count:
             assert time.monotonic() < end, "no frames flow"
             time.sleep(0.02)
+
+    def crash(self):
+        """Everything dies at once: all workers, and the supervisor gives up."""
+        self.supervisor._reap = lambda: (_ for _ in ()).throw(RunFailedError("crash"))
+        with pytest.raises(RunFailedError, match="crash"):
+            self.join()
 
     def kill(self, worker, number=signal.SIGKILL):
         """Kill a worker as soon as it lives; returns its pid."""

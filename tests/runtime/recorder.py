@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,8 +69,6 @@ class Sum(Node[SumConfig]):
         if x.data[0] == self.config.fail_at:
             raise ValueError("told to fail")
         if self.config.sleep_s:
-            import time
-
             time.sleep(self.config.sleep_s)
         self._sum = 0.999 * self._sum + np.sin(x.data[0])
         if x.data[0] % self.config.every:
@@ -87,9 +86,10 @@ class Sum(Node[SumConfig]):
 
 @dataclass(frozen=True, kw_only=True)
 class RecorderConfig:
-    """path: where to write."""
+    """path: where to write; sleep_s: how long a slow one takes for a frame."""
 
     path: str
+    sleep_s: float = 0.001
 
 
 class Recorder(Node[RecorderConfig]):
@@ -115,6 +115,14 @@ class Recorder(Node[RecorderConfig]):
     def state(self, state):
         self._at = int(state["at"])
         os.ftruncate(self._fd, self._at)
+
+
+class SlowRecorder(Recorder):
+    """The same, taking its time."""
+
+    def process(self, x: Frame) -> None:
+        time.sleep(self.config.sleep_s)
+        super().process(x)
 
 
 class PairRecorder(Recorder):

@@ -8,8 +8,10 @@ import time
 import numpy as np
 import pytest
 
+from streamproc.errors import PlacementError
 from streamproc.runtime.supervisor import RunFailedError
 
+from .conftest import Run
 from .recorder import rows
 
 K = "tests.runtime.recorder"
@@ -175,13 +177,128 @@ def test_a_stop_drains_what_is_under_way(run_graph, tmp_path):
     assert_complete(tmp_path / "out", first["sent"])
 
 
+def test_a_source_fused_with_a_node_waits_for_the_edge_that_leaves_them(
+    run_graph, tmp_path
+):
+    text = chain(tmp_path / "out", 1000, 'worker = "a"', 'worker = "a"')
+    slow = text.replace(f'kind = "{K}:Recorder"', f'kind = "{K}:SlowRecorder"')
+    run_graph(slow).join()
+    assert_complete(tmp_path / "out", 1000)
+
+
+JOIN = """
+[graph]
+edges = ["a, b -> pair"]
+[nodes.a]
+kind = "{K}:Count"
+frames = 50
+[nodes.b]
+kind = "{K}:Count"
+frames = {frames}
+rate_hz = 100
+[nodes.pair]
+kind = "{K}:PairRecorder"
+path = "{path}"
+"""
+
+
+def test_a_join_whose_one_input_has_ended_survives_a_kill(run_graph, tmp_path):
+    text = JOIN.format(K=K, frames=50, path=tmp_path / "out")
+    run = run_graph(text.replace("rate_hz = 100", "rate_hz = 25"))
+    run.wait_for_frames(50)  # a has ended; most of it waits for b
+    run.kill("pair")
+    summary = run.join()
+    assert len(rows(tmp_path / "out", 4)) == 50
+    assert summary["nodes"]["pair"]["unpaired"] == 0
+
+
+def test_a_join_ends_though_one_input_is_longer(run_graph, tmp_path):
+    text = JOIN.format(K=K, frames=500, path=tmp_path / "out")
+    summary = run_graph(text.replace("rate_hz = 100", "")).join()
+    assert len(rows(tmp_path / "out", 4)) == 50
+    assert summary["nodes"]["pair"]["unpaired"] == 450
+
+
+def test_a_slow_lossy_branch_does_not_hold_back_the_lossless_one(run_graph, tmp_path):
+    text = f"""
+[graph]
+edges = ["count -> sum -> rec", "sum -> slow"]
+[nodes.count]
+kind = "{K}:Count"
+frames = 1500
+rate_hz = 1000
+[nodes.sum]
+kind = "{K}:Sum"
+[nodes.rec]
+kind = "{K}:Recorder"
+path = "{tmp_path}/out"
+[nodes.slow]
+kind = "{K}:SlowRecorder"
+sleep_s = 0.3
+path = "{tmp_path}/slow"
+[edge."sum -> slow"]
+on_full = "latest"
+"""
+    run = run_graph(text)
+    run.wait_for_frames(1500, timeout_s=6)
+    edge = run.join()["edges"]["sum -> slow"]
+    assert edge["delivered"] + edge["dropped"] == 1500
+    assert_complete(tmp_path / "out", 1500)
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", "latest"])
+def test_drops_are_counted_exactly_though_the_producer_is_killed(
+    run_graph, tmp_path, policy
+):
+    edge = f'[edge."count -> sum"]\non_full = "{policy}"\ndepth = 8'
+    text = chain(tmp_path / "out", 2000, "rate_hz = 1000", "sleep_s = 0.002", edge)
+    run = run_graph(text)
+    run.wait_for_frames(200)
+    for _ in range(3):
+        run.kill("count")
+        time.sleep(0.3)
+    edge = run.join()["edges"]["count -> sum"]
+    assert edge["sent"] == 2000
+    assert edge["in_flight"] == edge["lost"] == 0
+
+
+def test_a_stop_before_the_start_is_heard(run_graph, tmp_path):
+    run = run_graph(chain(tmp_path / "out", 10**9, rate="rate_hz = 1000"))
+    run.supervisor.stop()
+    run.join(15)
+
+
+def test_a_stop_is_heard_by_a_source_that_is_just_being_restarted(run_graph, tmp_path):
+    run = run_graph(chain(tmp_path / "out", 10**9, rate="rate_hz = 1000"))
+    run.wait_for_frames(200)
+    run.kill("count")
+    run.supervisor.stop()
+    run.join(20)
+
+
+def test_after_a_stop_with_a_state_folder_the_next_run_goes_on(run_graph, tmp_path):
+    text = chain(tmp_path / "out", 2500, rate="rate_hz = 1000")
+    run = run_graph(text, state=tmp_path / "state")
+    run.wait_for_frames(500)
+    run.supervisor.stop()
+    run.join(15)
+    assert len(rows(tmp_path / "out")) < 2500
+    run_graph(text, state=tmp_path / "state").join()
+    assert_complete(tmp_path / "out", 2500)
+
+
+def test_a_state_folder_in_use_is_refused(run_graph, tmp_path):
+    text = chain(tmp_path / "out", 1000, rate="rate_hz = 1000")
+    run_graph(text, state=tmp_path / "state").wait_for_frames(100)
+    with pytest.raises(PlacementError, match="in use by another run"):
+        Run(text, state=tmp_path / "state")
+
+
 def test_a_run_with_a_state_folder_goes_on_where_it_was_killed(run_graph, tmp_path):
     text = chain(tmp_path / "out", 3000, rate="rate_hz = 1000")
     run = run_graph(text, state=tmp_path / "state")
     run.wait_for_frames(500)
-    run.supervisor._stop_ns = 1  # as after a power button: the drain has no time
-    with pytest.raises(RunFailedError, match="not drained"):
-        run.join()
+    run.crash()
     again = run_graph(text, state=tmp_path / "state")
     again.join()
     assert_complete(tmp_path / "out", 3000)
