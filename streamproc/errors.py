@@ -62,9 +62,12 @@ class BadFrameError(FrameError):
 class NodeError(StreamprocError):
     """A node raised while processing. Carries the node's name and the frame's seq."""
 
-    def __init__(self, node: str, seq: int | None, cause: BaseException) -> None:
-        where = f"node {node!r}" if seq is None else f"node {node!r} at seq {seq}"
-        super().__init__(f"{where}: {type(cause).__name__}: {cause}")
+    def __init__(
+        self, node: str, seq: int | None, cause: BaseException, where: str = ""
+    ) -> None:
+        at = f"node {node!r}" if seq is None else f"node {node!r} at seq {seq}"
+        place = f" ({where})" if where else ""
+        super().__init__(f"{at}: {type(cause).__name__}: {cause}{place}")
         self.node = node
         self.seq = seq
 

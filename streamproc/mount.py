@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +14,12 @@ from streamproc.frame import Array, Frame, Header, Signature
 from streamproc.node import Node, ports
 
 Outputs = tuple[Frame | None, ...]
+
+
+def where(error: BaseException) -> str:
+    """file.py:line of the innermost call that raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{os.path.basename(last.filename)}:{last.lineno}"
 
 
 class Mount:
@@ -48,7 +56,7 @@ class Mount:
             raise
         except Exception as error:
             seq = frames[0].header.seq if frames else None
-            raise NodeError(self.name, seq, error) from error
+            raise NodeError(self.name, seq, error, where(error)) from error
 
     def finish(self) -> Iterator[Outputs]:
         """What the node still holds at its end, numbered like everything before."""
@@ -56,6 +64,10 @@ class Mount:
             yield self._number(made, 0)
 
     def _number(self, made: Any, t_in_ns: int) -> Outputs:
+        kind: Any = Frame if self._single else tuple
+        if not isinstance(made, kind):
+            wanted = "a Frame, as x.with_data(...) makes" if self._single else "a tuple"
+            raise TypeError(f"process must return {wanted}, got {type(made).__name__}")
         if self._single:
             return (self._stamp(0, made, t_in_ns),)
         return tuple(
@@ -71,7 +83,7 @@ class Mount:
                 self._signatures[port].check(frame)
             except FrameError as error:
                 # The node's own fault, not the frame's: its on_error decides.
-                raise TypeError(str(error)) from error
+                raise TypeError(f"accept promised other than came: {error}") from error
             self._shapes[port] = shapes
         _, _, t0_ns, t_in, flags, meta = frame.header
         seq = self.next_seq[port]

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from streamproc.errors import GraphError
+from streamproc.errors import FrameError, GraphError, RefusedError
 from streamproc.frame import Array, Frame, Signature
 
 ConfigT = TypeVar("ConfigT")
@@ -153,7 +153,14 @@ def output_signatures(
     node: Node[Any], inputs: dict[str, Signature]
 ) -> dict[str, Signature]:
     """accept(), with its answer as a dict by port. GraphError if they disagree."""
-    answer = node.accept(**inputs)
+    try:
+        answer = node.accept(**inputs)
+    except (RefusedError, FrameError):
+        raise
+    except Exception as error:
+        raise GraphError(
+            f"{type(node).__name__}.accept: {type(error).__name__}: {error}"
+        ) from error
     names = ports(type(node)).outputs
     if answer is None:
         answer = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from streamproc.cli.command import counted
 from streamproc.cli.probes import Finding
+from streamproc.runtime.plan import run_base
 
 MIB = 2**20
 LEAST_SHARED_MIB = 256
@@ -86,7 +87,7 @@ def run_folder() -> Finding:
     """Where a running graph makes its folder of sockets; their paths must be short."""
     cure = f"set TMPDIR to a folder of yours, at most {LONGEST_RUN_FOLDER} bytes long"
     try:
-        folder = tempfile.gettempdir()
+        folder = run_base() or tempfile.gettempdir()
     except FileNotFoundError as error:
         return Finding("missing", "run folder", str(error.strerror), cure)
     if len(os.fsencode(folder)) > LONGEST_RUN_FOLDER:

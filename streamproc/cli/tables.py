@@ -15,7 +15,10 @@ def summary_tables(summary: dict[str, Any]) -> str:
         f"{summary['graph']}: {summary['seconds']:.1f} s",
         _table(
             ["node", "frames", *_LATENCY, "µs in process()", "note"],
-            [_node_row(n, node) for n, node in summary["nodes"].items()],
+            [
+                _node_row(n, node, summary["restarts"].get(node["worker"], 0))
+                for n, node in summary["nodes"].items()
+            ],
         ),
     ]
     if summary["edges"]:
@@ -28,8 +31,9 @@ def summary_tables(summary: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _node_row(name: str, node: dict[str, Any]) -> list[str]:
+def _node_row(name: str, node: dict[str, Any], restarts: int) -> list[str]:
     trouble = [f"{node[key]:,} {key}" for key in _TROUBLE if node.get(key)]
+    trouble += [f"{restarts:,} restarts"] if restarts else []
     latency = _latency(node["process"])
     return [name, f"{node['frames']:,}", *latency, "", ", ".join(trouble)]
 

@@ -19,6 +19,8 @@ from streamproc.node import ports
 
 Plan = dict[str, Any]
 
+FINISHED = "finished"  # marks a state folder whose run ended by itself
+_BASE_CHARS = 60
 _IPC_PATH_BYTES = 100  # sun_path holds 108, less what libzmq adds
 
 
@@ -148,6 +150,21 @@ def lock(folder: Path) -> int:
     return held
 
 
+def run_base() -> str | None:
+    """Where runs without a state folder live: in memory, if there is such a place.
+
+    A checkpoint on a disk that is busy elsewhere can hold up a worker for seconds.
+    """
+    for folder in (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"):
+        if (
+            folder
+            and len(folder) < _BASE_CHARS
+            and os.access(folder, os.W_OK | os.X_OK)
+        ):
+            return folder
+    return None
+
+
 def state_folder(graph: Graph, wanted: Path | None) -> tuple[Path, bool]:
     """The folder of a run, and whether it holds a run to resume.
 
@@ -155,14 +172,22 @@ def state_folder(graph: Graph, wanted: Path | None) -> tuple[Path, bool]:
     PlacementError for a folder that another graph left.
     """
     if wanted is None:
-        return Path(tempfile.mkdtemp(prefix="streamproc-")), False
-    wanted.mkdir(parents=True, exist_ok=True, mode=0o700)
-    mark = wanted / "graph"
-    mine = fingerprint(graph)
-    if not mark.exists():
-        mark.write_text(mine)
-        return wanted, False
-    if mark.read_text() != mine:
+        return Path(tempfile.mkdtemp(prefix="streamproc-", dir=run_base())), False
+    try:
+        wanted.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mark = wanted / "graph"
+        before = mark.read_text() if mark.exists() else None
+        if before is None:
+            mark.write_text(fingerprint(graph))
+            return wanted, False
+    except OSError as error:
+        raise PlacementError(f"--state {wanted}: {error.strerror}") from error
+    if (wanted / FINISHED).exists():
+        raise PlacementError(
+            f"{wanted} holds a run that came to its end; remove the folder or name "
+            "another --state"
+        )
+    if before != fingerprint(graph):
         raise PlacementError(
             f"{wanted} holds the state of another graph, or of this one before it "
             "was changed; remove the folder or name another --state"

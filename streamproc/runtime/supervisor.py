@@ -20,7 +20,7 @@ from streamproc.graph import Graph
 from streamproc.runtime.checkpoint import newest_generation
 from streamproc.runtime.clock import now_ns
 from streamproc.runtime.control import Line, pair
-from streamproc.runtime.plan import Plan, lock, make_plans, state_folder
+from streamproc.runtime.plan import FINISHED, Plan, lock, make_plans, state_folder
 from streamproc.runtime.summary import Figures
 
 WORKER = "streamproc.runtime.worker"
@@ -144,6 +144,8 @@ class Supervisor:
             self._clear()
         if not self._keep:
             shutil.rmtree(self.folder, ignore_errors=True)
+        elif all(post.done for post in self.posts.values()):
+            (self.folder / FINISHED).touch()
         return {name: post.figures for name, post in self.posts.items()}
 
     @contextmanager
@@ -199,9 +201,13 @@ class Supervisor:
 
     def _watch(self, duration_s: float | None, watch: Callable[[], None]) -> None:
         while not all(post.done for post in self.posts.values()):
+            before = now_ns()
             self._listen()
             self._reap()
             now = now_ns()
+            if now - before > SECOND_NS:  # we slept ourselves: nobody was heard
+                for post in self.posts.values():
+                    post.heard_ns = now
             for post in self.posts.values():
                 self._tend(post, now)
             if not self._started and all(post.ready for post in self.posts.values()):
@@ -315,6 +321,7 @@ class Supervisor:
                 self._launch(post)
         elif post.ready and self._started and now - post.heard_ns > HUNG_S * SECOND_NS:
             self._say("error", f"hung worker={post.name} for={HUNG_S:.0f}s; killing it")
+            post.heard_ns = now  # said and done once, while it dies
             post.process.popen.kill()
 
     def _launch(self, post: Post) -> None:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from streamproc.errors import NodeError, RefusedError, StreamprocError
+from streamproc.errors import NodeError, PlacementError, RefusedError, StreamprocError
 from streamproc.runtime import clock
 from streamproc.runtime.assembly import Assembly
 from streamproc.runtime.checkpoint import CheckpointFile
@@ -70,7 +70,10 @@ class Worker:
         for name, station in self.stations.items():
             if record is None or not record["stations"][name]["ended"]:
                 station.mount.node.resumed = record is not None
-                station.mount.node.open(station.options["device"])
+                try:
+                    station.mount.node.open(station.options["device"])
+                except RefusedError as error:
+                    raise PlacementError(f"node {name!r}: {error}") from error
         if record is None:
             self.ledger.begin()
         else:

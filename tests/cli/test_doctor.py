@@ -132,6 +132,7 @@ def test_a_folder_that_cannot_be_written_is_missing(probe, monkeypatch):
 
 
 def test_a_run_folder_whose_path_is_too_long_for_sockets_is_missing(monkeypatch):
+    monkeypatch.setattr(machine, "run_base", lambda: None)
     monkeypatch.setattr(machine.tempfile, "gettempdir", lambda: "/tmp/" + "a" * 60)
     assert "set TMPDIR" in machine.run_folder().cure
 
@@ -140,6 +141,7 @@ def test_no_folder_for_temporary_files_is_missing(monkeypatch):
     def none():
         raise FileNotFoundError(2, "No usable temporary directory found")
 
+    monkeypatch.setattr(machine, "run_base", lambda: None)
     monkeypatch.setattr(machine.tempfile, "gettempdir", none)
     assert machine.run_folder().status == "missing"
 

@@ -23,7 +23,7 @@ from .source import (
 )
 
 SPEAKERS = "streamproc.cli streamproc.cli.* bench.*"
-CATCHER = "streamproc.mount"
+CATCHERS = ("streamproc.mount", "streamproc.node")  # process(), and accept()
 LOADERS = {"pickle", "marshal", "shelve", "dill", "joblib", "yaml"}
 RUNNERS = {"eval", "exec", "compile"}
 DUSTBINS = {"utils", "util", "helpers", "helper", "common", "misc"}
@@ -64,8 +64,8 @@ def broad(found: Iterable[Module]) -> Iterator[str]:
             for node in module.all_of(ast.ExceptHandler)
             if isinstance(node, ast.ExceptHandler) and _is_broad(node)
         ]
-        for node in caught[1:] if module.name == CATCHER else caught:
-            yield f"{module.at(node)}: name what may go wrong; one catch, in mount.py"
+        for node in caught[1:] if module.name in CATCHERS else caught:
+            yield f"{module.at(node)}: name what may go wrong; one catch, in {CATCHERS}"
 
 
 def _is_broad(node: ast.ExceptHandler) -> bool:
