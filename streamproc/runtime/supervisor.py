@@ -213,6 +213,8 @@ class Supervisor:
             if not self._started and all(post.ready for post in self.posts.values()):
                 self._started = True
                 self._started_ns = now
+                for post in self.posts.values():
+                    post.heard_ns = now  # the first to be ready had nothing to say
                 self._tell_all("start")
                 if self._stop_ns:
                     self._tell_all(self._stop_word)

@@ -49,10 +49,17 @@ class Count(Source[CountConfig]):
 
 @dataclass(frozen=True, kw_only=True)
 class SumConfig:
-    """fail_at: raise at this frame value; sleep_s: be this slow; every: give one in."""
+    """What may go wrong.
+
+    fail_at: raise at this frame value
+    sleep_s: be this slow for each frame
+    open_s: be this slow to open
+    every: give one frame in so many
+    """
 
     fail_at: float = -1.0
     sleep_s: float = 0.0
+    open_s: float = 0.0
     every: int = 1
 
 
@@ -63,6 +70,7 @@ class Sum(Node[SumConfig]):
         return x
 
     def open(self, device):
+        time.sleep(self.config.open_s)
         self._sum = np.zeros(1)
 
     def process(self, x: Frame) -> Frame | None:

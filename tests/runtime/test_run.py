@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 
 import numpy as np
 import pytest
 
 from streamproc.errors import PlacementError
+from streamproc.runtime import supervisor
 from streamproc.runtime.supervisor import RunFailedError
 
 from .conftest import Run
@@ -347,3 +349,24 @@ def test_large_frames_arrive_whole(run_graph, tmp_path):
     )
     run_graph(text).join()
     assert len(rows(tmp_path / "out")) == 60
+
+
+def test_a_worker_that_waits_long_for_the_others_is_not_hung(
+    run_graph, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(supervisor, "HUNG_S", 1.5)
+    text = chain(tmp_path / "out", 300, middle="open_s = 2.5")
+    run = run_graph(text)
+    run.join()
+    assert not [line for level, line in run.log if "hung" in line]
+    assert_complete(tmp_path / "out", 300)
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(run_graph, tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "HUNG_S", 1.5)
+    run = run_graph(chain(tmp_path / "out", 3000, rate="rate_hz = 1000"))
+    run.wait_for_frames(300)
+    run.kill("sum", signal.SIGSTOP)
+    run.join()
+    assert len([line for level, line in run.log if "hung" in line]) == 1
+    assert_complete(tmp_path / "out", 3000)
