@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from streamproc.errors import EndOfStream
-from streamproc.frame import FREE, Array, Frame, Signature
+from streamproc.frame import Array, Frame, Signature
 from streamproc.mount import Mount, Outputs
 from streamproc.node import Node, output_signatures, ports
 from streamproc_kernels.twins import check_twin
@@ -163,9 +163,3 @@ def frames_of(arrays: Iterable[Array], step_ns: int = 1_000_000) -> list[Frame]:
         Frame.of(np.ascontiguousarray(array), t0_ns=index * step_ns)
         for index, array in enumerate(arrays)
     ]
-
-
-def free(signature: Signature) -> Signature:
-    """The same signature with its first dim free to change."""
-    shape = signature.data.shape
-    return signature.with_data(shape=(FREE, *shape[1:]))

@@ -120,7 +120,7 @@ class Assembly:
             )
         inbox = Inbox(self._context, edge["edge"], edge["endpoint"], receiver)
         station = self.stations[edge["target"]]
-        inlet = Inlet(edge["edge"], edge["name"], inbox, station, edge["port"])
+        inlet = Inlet(edge["edge"], inbox, station, edge["port"])
         inlet.over = over
         return inlet
 

@@ -15,11 +15,8 @@ QUIET_NS = 1_000_000_000  # say Hello again after this long without a frame
 class Inlet:
     """Moves frames from an inbox to the station they are for."""
 
-    def __init__(
-        self, edge: int, name: str, inbox: Inbox, station: Station, port: int
-    ) -> None:
+    def __init__(self, edge: int, inbox: Inbox, station: Station, port: int) -> None:
         self.edge = edge
-        self.name = name
         self.inbox = inbox
         self.over = False
         self.transit = Histogram()

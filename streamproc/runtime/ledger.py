@@ -57,7 +57,6 @@ class Ledger:
         every: int,
     ) -> None:
         self.moved = 0  # frames taken or made since the last snapshot
-        self.committed = 0
         self._stations = stations
         self._inlets = inlets
         self._senders = senders
@@ -153,7 +152,6 @@ class Ledger:
                 }
             )
         )
-        self.committed += 1
         for inlet in self._inlets:
             inlet.commit(safe.positions[inlet.edge])
         for feed in self._feeds:

@@ -165,21 +165,21 @@ def run_base() -> str | None:
     return None
 
 
-def state_folder(graph: Graph, wanted: Path | None) -> tuple[Path, bool]:
-    """The folder of a run, and whether it holds a run to resume.
+def state_folder(graph: Graph, wanted: Path | None) -> Path:
+    """The folder of a run, which may hold one to go on with.
 
     Without `wanted`, a new folder that the run removes when it ends well. Raises
     PlacementError for a folder that another graph left.
     """
     if wanted is None:
-        return Path(tempfile.mkdtemp(prefix="streamproc-", dir=run_base())), False
+        return Path(tempfile.mkdtemp(prefix="streamproc-", dir=run_base()))
     try:
         wanted.mkdir(parents=True, exist_ok=True, mode=0o700)
         mark = wanted / "graph"
         before = mark.read_text() if mark.exists() else None
         if before is None:
             mark.write_text(fingerprint(graph))
-            return wanted, False
+            return wanted
     except OSError as error:
         raise PlacementError(f"--state {wanted}: {error.strerror}") from error
     if (wanted / FINISHED).exists():
@@ -192,4 +192,4 @@ def state_folder(graph: Graph, wanted: Path | None) -> tuple[Path, bool]:
             f"{wanted} holds the state of another graph, or of this one before it "
             "was changed; remove the folder or name another --state"
         )
-    return wanted, True
+    return wanted

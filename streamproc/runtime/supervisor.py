@@ -114,7 +114,7 @@ class Supervisor:
         frames: int | None = None,
     ) -> None:
         self.graph = graph
-        self.folder, self.resumed = state_folder(graph, state)
+        self.folder = state_folder(graph, state)
         self._keep = state is not None
         self._lock = lock(self.folder)
         self._say = say or (lambda level, text: None)

@@ -254,7 +254,6 @@ class Worker:
     def figures(self) -> dict[str, Any]:
         """Everything counted so far, as plain values."""
         return {
-            "committed": self.ledger.committed,
             "nodes": {n: _node_figures(s) for n, s in self.stations.items()},
             "feeds": {feed.station.name: feed.figures() for feed in self.feeds},
             "sent": {
