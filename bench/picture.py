@@ -40,7 +40,8 @@ def through(
     """The frames of one input port after a node, stacked; `like`: the signature."""
     with open_node(name, signatures={port: like}, **config) as node:
         made = [node(frame) for frame in frames]
-    return np.array([frame.data for frame in made if isinstance(frame, Frame)])
+    arrays = [frame.arrays for frame in made if isinstance(frame, Frame)]
+    return np.array([one.get("data", one.get("x")) for one in arrays])
 
 
 def signatures(name: str, **config: Any) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def draw_tracker(axes: Any) -> None:
     config = {"x0": "attractor", "seed": 3}
     shown = scene("scene.lorenz", 400, **config)
     like = signatures("scene.lorenz", **config)["observation"]
-    made = through("ekf", shown["observation"], like, "observation", f="rk4", q2=1e-3)
+    told = {"model": "lorenz", "params": {"f": "rk4", "q2": 1e-3}}
+    made = through("ekf", shown["observation"], like, "observation", **told)
     seen, true = (
         np.array([frame.data for frame in shown[port]])
         for port in ("observation", "truth")

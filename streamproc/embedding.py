@@ -33,9 +33,9 @@ def open_node(
 ) -> OpenNode:
     """A node of a kind, configured as in a graph file, ready to be called.
 
-        with open_node("ekf", q2=0.01) as track:
+        with open_node("ekf", model="lorenz") as track:
             for y in observations:
-                estimate = track(y)["data"]
+                estimate = track(y)["x"]
 
     signatures: by input port; without them they are read off the first input, whose
     sizes then hold for all. A size of -1 may change from call to call.

@@ -27,7 +27,7 @@ def images() -> Array:
 
 
 CASES: dict[str, tuple[dict[str, Any], Array]] = {
-    "ekf": ({"q2": 0.1}, rng(0).normal(size=(30, 3))),
+    "ekf": ({"model": "lorenz"}, rng(0).normal(size=(30, 3))),
     "bcjr": ({"gamma": 0.2, "snr_db": 6.0}, rng(1).normal(size=(30, 50))),
     "svd_filter": ({"window": 6, "rank": 2}, images()),
 }
@@ -170,15 +170,16 @@ def test_dims_that_cannot_be_guessed_are_asked_for() -> None:
 
 
 def test_what_the_node_refuses_is_said_with_the_cure() -> None:
-    with open_node("ekf") as node, pytest.raises(GraphError, match=r"sizes .* pass"):
+    refused = pytest.raises(GraphError, match=r"sizes .* pass")
+    with open_node("ekf", model="lorenz") as node, refused:
         node(np.ones(5))
 
 
 def test_configs_are_refused_as_in_a_graph_file() -> None:
     with pytest.raises(SchemaError, match=r"track\.window: no such key"):
         open_node("ekf", name="track", window=3)
-    with pytest.raises(SchemaError, match=r"node\.q2: expected a number >= 0, got -1"):
-        open_node("ekf", q2=-1)
+    with pytest.raises(SchemaError, match=r"node\.longest_gap_s: .* > 0, got -1"):
+        open_node("ekf", model="lorenz", longest_gap_s=-1)
     with pytest.raises(GraphError, match="did you mean 'ekf'"):
         open_node("ekff")
 
@@ -187,7 +188,7 @@ def test_configs_are_refused_as_in_a_graph_file() -> None:
 def test_a_device_that_is_not_there_is_refused_with_its_cure() -> None:
     signatures = {"observation": Signature.of("f8", {"axis": 3})}
     with pytest.raises(PlacementError, match="device 'gpu'"):
-        open_node("ekf", "gpu", signatures=signatures)
+        open_node("ekf", "gpu", signatures=signatures, model="lorenz")
 
 
 def test_ports_are_all_given_once() -> None:
@@ -246,4 +247,4 @@ def test_closing_comes_once_and_for_all() -> None:
     assert list(source.finish()) == []
     with pytest.raises(PlacementError, match="closed"):
         source()
-    open_node("ekf").close()
+    open_node("ekf", model="lorenz").close()

@@ -28,6 +28,9 @@ COMMANDS = {
     "show": "draw a graph as text, mermaid or dot",
     "nodes": "list the node kinds, or describe one",
     "schema": "print the JSON Schema of graph files",
+    "train": "train a network, or tune the noise of a classical filter",
+    "models": "list the trained models, or show one's card",
+    "evaluate": "score trackers on scenes that none has seen",
     "doctor": "say what this machine has and lacks",
 }
 

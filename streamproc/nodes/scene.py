@@ -13,6 +13,7 @@ from streamproc.schema import Above, Min
 from streamproc.sims.isi import Isi, IsiConfig
 from streamproc.sims.lorenz import Lorenz, LorenzConfig
 from streamproc.sims.scene import Scene
+from streamproc.sims.statespace import StateSpaceConfig, StateSpaceSim
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
 
 NOMINAL_HZ = 1000.0  # spacing of t0_ns where the scene runs as fast as it is asked
@@ -54,7 +55,21 @@ class UltrasoundSceneConfig(UltrasoundConfig):
     frames: Annotated[int, Min(0)] | None = None
 
 
-SceneConfig = LorenzSceneConfig | IsiSceneConfig | UltrasoundSceneConfig
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSpaceSceneConfig(StateSpaceConfig):
+    """The scene's config, and:
+
+    rate_hz: frames in a second; without it, as many as are asked for.
+    frames: how many before the stream ends; without it, it does not.
+    """
+
+    rate_hz: Annotated[float, Above(0)] | None = None
+    frames: Annotated[int, Min(0)] | None = None
+
+
+SceneConfig = (
+    LorenzSceneConfig | IsiSceneConfig | UltrasoundSceneConfig | StateSpaceSceneConfig
+)
 SceneConfigT = TypeVar("SceneConfigT", bound=SceneConfig)
 
 
@@ -78,6 +93,13 @@ class UltrasoundFrames(NamedTuple):
     image: Frame
     truth: Frame
     tissue: Frame
+
+
+class StateSpaceFrames(NamedTuple):
+    """Ports of scene.statespace."""
+
+    observation: Frame
+    truth: Frame
 
 
 class _SceneSource(Source[SceneConfigT], ABC):
@@ -164,3 +186,13 @@ class UltrasoundScene(_SceneSource[UltrasoundSceneConfig]):
 
     def process(self) -> UltrasoundFrames:
         return UltrasoundFrames(**self._next())
+
+
+class StateSpaceScene(_SceneSource[StateSpaceSceneConfig]):
+    """Ports observation (component m), truth (component n): f8."""
+
+    def _make(self) -> Scene:
+        return StateSpaceSim(self.config)
+
+    def process(self) -> StateSpaceFrames:
+        return StateSpaceFrames(**self._next())

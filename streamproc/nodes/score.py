@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from streamproc.errors import BadFrameError, GraphError, PlacementError
-from streamproc.frame import FREE, Array, Frame, Signature
+from streamproc.frame import FREE, Array, ArraySpec, Frame, Signature
 from streamproc.node import Node
 from streamproc.schema import Min
 
 Metric = Literal["mse_db", "nmse_db", "psnr_db", "ser"]
 
+DATA, STATE = "data", "x"  # what is scored where nothing else is said
 LEAST = 1e-30  # stands for no error at all: -300 dB
 
 
@@ -25,30 +26,57 @@ class ScoreConfig:
     metric: mse_db per component, nmse_db relative to the truth's energy, psnr_db to
     its largest magnitude so far, ser of symbols.
     skip: frames left out at the beginning.
+    array: of the estimate; where it has no "data", its "x" stands for that.
+    components: which of the last dimension count; without them, all. A truth of just
+    so many is taken as it is.
     """
 
     metric: Metric = "mse_db"
     skip: Annotated[int, Min(0)] = 0
+    array: str = "data"
+    components: tuple[Annotated[int, Min(0)], ...] | None = None
 
 
 class Score(Node[ScoreConfig]):
     """The metric over everything scored so far, (1,) f8; nothing while skipping.
 
-    Compares the arrays called `data`, which must have one shape. For ser the truth
-    is in {-1, +1} and the estimate a symbol or an LLR, whose sign counts; zero is an
-    error. Raises BadFrameError for an estimate that is not finite.
+    Compares the truth's `data` with an array of the estimate, `data` or a tracker's
+    `x`; what counts of them must have one shape. For ser the truth is in {-1, +1} and
+    the estimate a symbol or an LLR, whose sign counts; zero is an error. Raises
+    BadFrameError for an estimate that is not finite.
     """
 
+    def __init__(self, config: ScoreConfig) -> None:
+        super().__init__(config)
+        self._name = config.array
+        self._wanted: Any = ...  # what counts of the truth, as an index
+        self._given: Any = ...
+
     def accept(self, truth: Signature, estimate: Signature) -> Signature:
-        wanted, given = truth.data, estimate.data
-        if len(wanted.shape) != len(given.shape) or any(
-            FREE not in sizes and sizes[0] != sizes[1]
-            for sizes in zip(wanted.shape, given.shape, strict=True)
+        names = {spec.name for spec in estimate.arrays}
+        if self.config.array == DATA and DATA not in names and STATE in names:
+            self._name = STATE
+        wanted, given = truth.data, estimate.array(self._name)
+        self._wanted, sizes = self._counted(wanted)
+        self._given, others = self._counted(given)
+        if len(sizes) != len(others) or any(
+            FREE not in pair and pair[0] != pair[1]
+            for pair in zip(sizes, others, strict=True)
         ):
             raise GraphError(f"truth {wanted} and estimate {given} differ in size")
-        estimate.require(unit=wanted.unit)
+        if wanted.unit and given.unit and wanted.unit != given.unit:
+            raise GraphError(f"expected unit {wanted.unit}, got {given}")
         unit = "" if self.config.metric == "ser" else "dB"
         return Signature.of("f8", {"value": 1}, unit=unit, rate_hz=truth.rate_hz)
+
+    def _counted(self, spec: ArraySpec) -> tuple[Any, tuple[int, ...]]:
+        """What counts of an array, as an index, and its sizes."""
+        components, sizes = self.config.components, spec.shape
+        if components is None or sizes[-1:] == (len(components),):
+            return ..., sizes
+        if not sizes or max(components, default=0) >= sizes[-1] > FREE:
+            raise GraphError(f"expected components {list(components)}, got {spec}")
+        return (..., list(components)), (*sizes[:-1], len(components))
 
     def open(self, device: str) -> None:
         if device != "cpu":
@@ -59,7 +87,8 @@ class Score(Node[ScoreConfig]):
         self._sums = np.zeros(6)
 
     def process(self, truth: Frame, estimate: Frame) -> Frame | None:
-        wanted, given = truth.data, estimate.data
+        wanted = truth.data[self._wanted]
+        given = estimate.arrays[self._name][self._given]
         if wanted.shape != given.shape:
             raise BadFrameError(f"truth {wanted.shape}, estimate {given.shape}")
         if not np.isfinite(given).all():

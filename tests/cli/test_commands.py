@@ -36,7 +36,7 @@ deadline_us = 200
 kind = "identity"
 worker = "pair"
 """
-OWN = ("check", "show", "nodes", "schema", "doctor")
+OWN = ("check", "show", "nodes", "schema", "models", "evaluate", "doctor")
 
 
 @pytest.fixture

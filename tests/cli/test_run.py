@@ -20,6 +20,7 @@ kind = "scene.lorenz"
 rate_hz = {rate}
 [nodes.tracker]
 kind = "ekf"
+model = "lorenz"
 [nodes.disk]
 kind = "file.sink"
 path = "out.frames"

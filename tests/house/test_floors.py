@@ -31,9 +31,17 @@ FLOORS = {
     "frame": Floor("streamproc.frame", "errors"),
     "wire": Floor("streamproc.wire", "frame errors"),
     "schema": Floor("streamproc.schema streamproc.schema.*", "errors"),
-    "artifact": Floor("streamproc.artifact", "schema frame errors"),
+    "artifact": Floor("streamproc.artifact streamproc.card", "schema frame errors"),
     "device": Floor("streamproc.device", "kernels frame errors"),
-    "sims": Floor("streamproc.sims streamproc.sims.*", "schema frame errors"),
+    "statespace": Floor(
+        "streamproc.statespace streamproc.statespace.*", "schema frame errors"
+    ),
+    "sims": Floor(
+        "streamproc.sims streamproc.sims.*", "statespace schema frame errors"
+    ),
+    "filters": Floor(
+        "streamproc.filters streamproc.filters.*", "statespace frame errors"
+    ),
     "node": Floor("streamproc.node", "frame errors"),
     "mount": Floor("streamproc.mount", "node frame errors"),
     # The edge is a pure state machine: no sockets, no bytes, no frames.
@@ -58,7 +66,7 @@ FLOORS = {
     "kinds": Floor("streamproc.nodes", "node errors"),
     "nodes": Floor(
         "streamproc.nodes.*",
-        "artifact device node schema frame errors",
+        "filters statespace artifact device node schema frame errors",
     ),
     "graph": Floor(
         "streamproc.graph streamproc.graph.*", "kinds node schema frame errors"
@@ -72,12 +80,19 @@ FLOORS = {
     ),
     "testing": Floor("streamproc.testing", "mount node frame errors kernels"),
     "embedding": Floor("streamproc.embedding", "mount kinds node schema frame errors"),
-    "models": Floor(
-        "streamproc.models streamproc.models.*", "sims schema frame errors ref kernels"
+    "evaluation": Floor(
+        "streamproc.evaluation streamproc.evaluation.*",
+        "filters statespace artifact sims schema frame errors",
     ),
+    "models": Floor(
+        "streamproc.models streamproc.models.*",
+        "evaluation filters artifact statespace world sims schema frame errors",
+    ),
+    # The one command that trains.
+    "training": Floor("streamproc.cli.train", "models cli errors"),
     "cli": Floor(
         "streamproc.cli streamproc.cli.* streamproc.__main__",
-        "runtime config graph kinds node schema frame errors",
+        "evaluation artifact runtime config graph kinds node schema frame errors",
     ),
     "public": Floor("streamproc", "embedding node frame errors"),
 }
@@ -86,14 +101,15 @@ FLOORS = {
 FOREIGN = {
     "zmq": "streamproc.transport.* streamproc.runtime.worker",
     "msgpack": "streamproc.wire streamproc.runtime.checkpoint",
-    "numba": "streamproc_kernels.cpu.* streamproc.sims.*",
+    "numba": "streamproc_kernels.cpu.* streamproc.sims.* streamproc.statespace.* "
+    "streamproc.filters.*",
     "cupy": "streamproc.device streamproc_kernels.gpu.cuda streamproc_kernels.twins",
     "onnxruntime": "streamproc.artifact",
     "torch": "streamproc.models streamproc.models.*",
 }
 
 # Who may import by name: the tables, which load a row only when it is used.
-TABLES = "streamproc_kernels streamproc.nodes streamproc.cli"
+TABLES = "streamproc_kernels streamproc.nodes streamproc.cli streamproc.statespace"
 
 
 def floor_of(name: str) -> str | None:
@@ -181,7 +197,7 @@ def test_no_import_hides() -> None:
         ("streamproc.nodes.udp_source", "from streamproc.transport.plain import x"),
         ("streamproc.sims.isi", "from streamproc_kernels.ref.bcjr import bcjr"),
         ("streamproc.transport.protocol", "from streamproc.frame import Frame"),
-        ("streamproc.cli.train", "import streamproc.models.train"),
+        ("streamproc.cli.run", "import streamproc.models.train"),
         ("streamproc_kernels.cpu.svt", "import streamproc_kernels.gpu.svt"),
         ("streamproc_kernels.ref.svt", "from streamproc.frame import Frame"),
     ],

@@ -14,6 +14,8 @@ from streamproc.nodes.scene import (
     IsiSceneConfig,
     LorenzScene,
     LorenzSceneConfig,
+    StateSpaceScene,
+    StateSpaceSceneConfig,
     UltrasoundScene,
     UltrasoundSceneConfig,
 )
@@ -35,7 +37,11 @@ def ultrasound(**pace: Any) -> Source[Any]:
     return UltrasoundScene(UltrasoundSceneConfig(depth_px=10, width_px=8, **pace))
 
 
-SCENES = pytest.mark.parametrize("make", [lorenz, isi, ultrasound])
+def statespace(**pace: Any) -> Source[Any]:
+    return StateSpaceScene(StateSpaceSceneConfig(model="wheeled_robot", **pace))
+
+
+SCENES = pytest.mark.parametrize("make", [lorenz, isi, ultrasound, statespace])
 
 
 @SCENES
@@ -71,6 +77,7 @@ def test_a_scene_ends_after_its_frames(make: Make) -> None:
 def test_accept_says_what_comes_out_before_anything_is_open() -> None:
     assert str(isi().accept()["truth"]) == "(symbol 100) i1"
     assert str(ultrasound(rate_hz=20.0).accept()["image"]) == "(z 10, x 8) c8 @ 20 Hz"
+    assert str(statespace().accept()["observation"]) == "(component 4) f8"
     assert ports(UltrasoundScene).outputs == ("image", "truth", "tissue")
 
 
@@ -86,3 +93,7 @@ def test_configs_can_be_built_from_plain_values() -> None:
     assert config.x0 == (1, 2, 3) and config.rate_hz == 100
     assert build(LorenzSceneConfig, {"x0": "attractor"}).x0 == "attractor"
     assert build(UltrasoundSceneConfig, {"speed_px": [0, 1]}).speed_px == (0, 1)
+    table = {"model": "linear", "params": {"F": [[1.0]], "state": ["level"]}}
+    assert build(StateSpaceSceneConfig, table).params["F"] == ((1.0,),)
+    nested = {"params": {"target": {"step_s": 1}, "radar": [0, 1]}, "x0": [1, 2, 3, 4]}
+    assert build(StateSpaceSceneConfig, nested).params["target"] == {"step_s": 1}

@@ -125,3 +125,29 @@ def test_what_cannot_be_compared_is_refused_beforehand() -> None:
         )
     with pytest.raises(PlacementError, match="'cpu' only"):
         node.open("gpu")
+
+
+def test_a_tracker_s_estimate_is_its_x() -> None:
+    truth = Frame.of(np.zeros(3))
+    estimate = truth.with_arrays({"x": np.full(3, 0.1), "P": np.ones(3)})
+    inputs = {"truth": [truth], "estimate": [estimate]}
+    assert run_node(Score(ScoreConfig()), inputs)["out"][0].data[0] == pytest.approx(
+        -20
+    )
+    out = run_node(Score(ScoreConfig(array="P")), inputs)["out"]
+    assert out[0].data[0] == pytest.approx(0)
+
+
+def test_only_the_components_asked_for_are_compared() -> None:
+    truth, estimate = (np.zeros((4, 2, 3)), np.arange(24.0).reshape(4, 2, 3))
+    for shown in (truth, truth[:, :, 1:]):  # a truth of just so many is taken whole
+        inputs = {"truth": frames_of(shown), "estimate": frames_of(estimate)}
+        node = Score(ScoreConfig(components=(1, 2)))
+        value = run_node(node, inputs)["out"][-1].data[0]
+        assert value == pytest.approx(10 * np.log10(np.mean(estimate[..., 1:] ** 2)))
+    inputs["truth"] = frames_of(truth)
+    check_node(lambda: Score(ScoreConfig(components=(2,))), inputs)
+    with pytest.raises(GraphError, match=r"expected components \[3\]"):
+        Score(ScoreConfig(components=(3,))).accept(
+            Signature.of("f8", {"a": 3}), Signature.of("f8", {"a": 3})
+        )

@@ -1,0 +1,195 @@
+"""What a trained network says of itself: tables, and their TOML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from streamproc.schema import Above, Like, Min, plain
+
+Numbers = tuple[float, ...]
+Matrix = tuple[tuple[float, ...], ...]
+Scalar = bool | int | float | str
+Lists = Numbers | tuple[str, ...] | Matrix
+Above0 = Annotated[float, Above(0)]
+Count = Annotated[int, Min(0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortRow:
+    """An input or output of the graph.
+
+    shape: sizes behind the number of tracks.  unit: of each component, "" if none.
+    """
+
+    name: str
+    shape: tuple[Annotated[int, Min(1)], ...]
+    unit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRow:
+    """A recurrent state: goes in by one name, comes out by another.
+
+    first: of a new track; "identity" is that matrix, row by row.
+    """
+
+    goes_in: str
+    comes_out: str
+    size: Annotated[int, Min(1)]
+    first: Literal["identity", "zeros"] = "zeros"
+
+    def __post_init__(self) -> None:
+        if self.first == "identity" and round(self.size**0.5) ** 2 != self.size:
+            raise ValueError(f"size {self.size} cannot be an identity matrix")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkTable:
+    """Which network: the keys of `streamproc.models.network.NetworkConfig`.
+
+    base: ekf, to the gain of the graph that of an extended Kalman filter is added.
+    """
+
+    architecture: Literal[1, 2] = 2
+    in_mult: Annotated[int, Min(1)] = 5
+    out_mult: Annotated[int, Min(1)] = 40
+    hidden: Annotated[int, Min(1)] = 10
+    base: Literal["none", "ekf"] = "none"
+    position: tuple[Count, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTable:
+    """The state-space model that the network was trained for."""
+
+    name: str
+    params: dict[str, Scalar | Lists | dict[str, Scalar]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalesTable:
+    """Typical sizes of what the network sees (m, n, n) and of the state (n, n)."""
+
+    observation: tuple[Above0, ...]
+    evolution: tuple[Above0, ...]
+    error: tuple[Above0, ...]
+    center: Numbers
+    spread: tuple[Above0, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingTable:
+    """How it was made. command: makes it again."""
+
+    recipe: str
+    seed: int
+    split: str
+    command: str
+    minutes: Annotated[float, Min(0)]
+    iterations: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricRow:
+    """Mean squared error on held-out data, over trajectories.
+
+    row: which filter.  seeds: of training.  each_db: the mean of each of them.
+    """
+
+    case: str
+    row: str
+    mean_db: float
+    std_db: float
+    seeds: Annotated[int, Min(1)] = 1
+    each_db: Numbers = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What an artifact is, needs and can do; format is the version of this table.
+
+    package: version of streamproc that made it.  sha256: of model.onnx.
+    nis_scale: by which S is multiplied before the NIS is formed.
+    """
+
+    format: Literal[1] = 1
+    name: Annotated[str, Like(r"[a-z0-9][a-z0-9_.-]*", "a lower-case name")]
+    kind: Literal["kalmannet"] = "kalmannet"
+    package: str
+    sha256: Annotated[str, Like("[0-9a-f]{64}", "64 hexadecimal digits")]
+    nis_scale: Above0 = 1.0
+    Q: Matrix
+    R: Matrix
+    known_failures: tuple[str, ...] = ()
+    network: NetworkTable
+    model: ModelTable
+    scales: ScalesTable
+    training: TrainingTable
+    inputs: tuple[PortRow, ...]
+    outputs: tuple[PortRow, ...]
+    states: tuple[StateRow, ...]
+    metrics: tuple[MetricRow, ...] = ()
+
+    def __post_init__(self) -> None:
+        n, m = self.n, self.m
+        scales = self.scales
+        sizes = {
+            "Q": ({len(self.Q), *map(len, self.Q)}, n),
+            "R": ({len(self.R), *map(len, self.R)}, m),
+            "scales.evolution": ({len(scales.evolution)}, n),
+            "scales.center": ({len(scales.center)}, n),
+            "scales.spread": ({len(scales.spread)}, n),
+        }
+        for key, (got, expected) in sizes.items():
+            if got != {expected}:
+                raise ValueError(
+                    f"{key}: expected {expected} of each, got {sorted(got)} "
+                    f"(scales.error has {n}, scales.observation {m})"
+                )
+        if self.network.position and max(self.network.position) >= n:
+            raise ValueError(f"network.position: expected components below {n}")
+
+    @property
+    def n(self) -> int:
+        """Components of the state."""
+        return len(self.scales.error)
+
+    @property
+    def m(self) -> int:
+        """Components of the observation."""
+        return len(self.scales.observation)
+
+
+def card_text(card: Card) -> str:
+    """A card as TOML, such that reading it gives the card again."""
+    return "\n".join(_table_lines(plain(card), ())) + "\n"
+
+
+def _table_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    lines, below = [], []
+    for key, value in table.items():
+        at = (*path, key)
+        if isinstance(value, Mapping):
+            below += ["", f"[{_dotted(at)}]", *_table_lines(value, at)]
+        elif value and isinstance(value, list) and isinstance(value[0], Mapping):
+            for row in value:
+                below += ["", f"[[{_dotted(at)}]]", *_table_lines(row, at)]
+        else:
+            lines.append(f"{_dotted((key,))} = {_toml(value)}")
+    return lines + below
+
+
+def _dotted(path: tuple[str, ...]) -> str:
+    bare = all(key.replace("_", "").replace("-", "").isalnum() for key in path)
+    return ".".join(path if bare and "".join(path).isascii() else map(_toml, path))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str | bool):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

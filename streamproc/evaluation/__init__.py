@@ -1,0 +1,1 @@
+"""What trackers reach on scenes they have never seen, each beside its rivals."""

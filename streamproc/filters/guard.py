@@ -1,0 +1,191 @@
+"""A learned filter under guard: where it fails, its classical twin takes over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from streamproc.filters.adapt import NoiseEstimate
+from streamproc.filters.ekf import Ekf
+from streamproc.filters.filter import Estimate, Filter
+from streamproc.filters.watch import Watch
+from streamproc.frame import Array
+
+REPEATING = 0.35  # above it, innovations say that the model is wrong, not the noise
+# Of the twin's P at each look: an EKF that is told of loud noise trusts its model for
+# longer than a model may be trusted [fading memory: Sorenson, Sacks, Inf. Sci. 3, 1971]
+FADING = 1.1
+LARGEST = 1e4  # growth of P at a fall, at most
+
+
+class Guarded(Filter):
+    """The learned filter's estimate, or the twin's for tracks that have fallen.
+
+    A track falls when its windowed nis alarms or its estimate is lost. The twin, an
+    ungated extended Kalman filter of the same model, takes over from the learned
+    estimate of one step before, its P as much larger as the innovations were. Where
+    these are white, the twin's R follows them; where they repeat themselves the model
+    is wrong, and R goes back to what was told. Its memory fades, and a twin that fails
+    too gets a larger P now and then. Meanwhile the learned filter goes on, every
+    second window anew from the twin's estimate; calm for a whole window, it is trusted
+    again. While nothing has fallen the twin costs nothing.
+
+    fallen (N,) b1: whose estimate is the twin's.  falls, fallen_steps: how often,
+    and for how many steps of one track.
+    """
+
+    def __init__(self, learned: Filter, *, window: int = 12) -> None:
+        model, tracks = learned.model, learned.tracks
+        self.learned, self.twin = learned, Ekf(model, tracks)
+        self._watch, self._second = (Watch(model.R, tracks, window) for _ in range(2))
+        self._noise = NoiseEstimate(model.R, tracks, memory_steps=2 * window, every=4)
+        self.fallen = np.zeros(tracks, np.bool_)
+        self._since = np.zeros(tracks, np.int64)
+        self.falls = self.fallen_steps = 0
+        super().__init__(model, tracks, gate=learned.gate)
+
+    def _advance(self, y: Array) -> Estimate:
+        x, P = self.learned.x, self.learned.P
+        made = self.learned.step(y, self._dt_s)
+        self._watch.see(made.nis, made.innovation)
+        failed = self._watch.alarm | made.lost
+        if np.count_nonzero(failed) or np.count_nonzero(self.fallen):
+            self._fall(np.flatnonzero(failed & ~self.fallen), x, P)
+            made = self._shared(made, y)
+        self.x, self.P = made.x, made.P
+        return made
+
+    def _fall(self, new: Array, x: Array, P: Array) -> None:
+        """Let the twin take over tracks from x, P, their last estimates."""
+        if not len(new):
+            return
+        ratio = np.clip(self._watch.ratio[new], 1.0, LARGEST)
+        if not np.count_nonzero(self.fallen):
+            white = self._watch.repeats[new] < REPEATING
+            louder = float(np.median(np.where(white, ratio, 1.0)))
+            self._noise.restart(self.model.R * louder)
+            self.twin.set_noise(R=self._noise.R)
+        self.twin.place(new, x[new], P[new] * ratio[:, None, None])
+        self._second.adopt(new, self._watch)
+        self.fallen[new], self._since[new] = True, 0
+        self.falls += len(new)
+
+    def _shared(self, made: Estimate, y: Array) -> Estimate:
+        """The step of the twin, and whose estimate counts."""
+        told = self._twin_step(y)
+        self._since[self.fallen] += 1
+        recovered = self.fallen & self._watch.calm & ~made.lost
+        self.fallen &= ~recovered
+        window = self._watch.window
+        phase = self._since % (2 * window)
+        anew = self.fallen & ((phase == 0) | made.lost) & ~told.lost
+        if np.count_nonzero(anew):
+            self.learned.place(anew, told.x[anew], told.P[anew])
+            self._watch.forget(anew)
+        astray = self.fallen & (phase == window) & self._second.alarm & ~told.lost
+        if np.count_nonzero(astray):
+            self._widen(np.flatnonzero(astray), told)
+        self.fallen_steps += int(np.count_nonzero(self.fallen))
+        return _merged(self.fallen, told, made)
+
+    def _widen(self, astray: Array, told: Estimate) -> None:
+        """Let a twin that fails too trust what it sees more than itself."""
+        ratio = np.clip(self._second.ratio[astray], 1.0, LARGEST)
+        self.twin.place(astray, told.x[astray], told.P[astray] * ratio[:, None, None])
+        self._second.forget(astray)
+
+    def _twin_step(self, y: Array) -> Estimate:
+        """The twin looks at fallen tracks; its R follows innovations that are white."""
+        fading = self.fallen & np.isfinite(y).any(1)
+        self.twin.P = self.twin.P * np.where(fading, FADING, 1.0)[:, None, None]
+        S = self.twin.foresee(self._dt_s)[1]
+        told = self.twin.step(y, self._dt_s)
+        innovation = np.where(self.fallen[:, None], told.innovation, np.nan)
+        self._second.see(told.nis, innovation)
+        white = self._second.repeats < REPEATING
+        if self._noise.add(innovation, told.nis, S, white):
+            self.twin.set_noise(R=self._noise.R)
+        return told
+
+    def foresee(self, dt_s: float) -> tuple[Array, Array]:
+        mean, S = self.learned.foresee(dt_s)
+        if np.count_nonzero(self.fallen):
+            twin_mean, twin_S = self.twin.foresee(dt_s)
+            mean = np.where(self.fallen[:, None], twin_mean, mean)
+            S = np.where(self.fallen[:, None, None], twin_S, S)
+        return mean, S
+
+    def _foresee(self) -> tuple[Array, Array]:
+        return self.foresee(self._dt_s)
+
+    def start(self, which: Any, y: Array) -> None:
+        self.learned.start(which, y)
+        self._take(which)
+
+    def place(self, which: Any, x: Array, P: Array) -> None:
+        self.learned.place(which, x, P)
+        self._take(which)
+
+    def _take(self, which: Any) -> None:
+        indices = self._indices(which)
+        self._watch.forget(indices)
+        self.fallen[indices] = False
+        fallen = self.fallen
+        self.x = np.where(fallen[:, None], self.x, self.learned.x)
+        self.P = np.where(fallen[:, None, None], self.P, self.learned.P)
+
+    def _use(self, told: dict[str, Array]) -> None:
+        super()._use(told)
+        self.learned.set_noise(**told)
+        self.twin.set_noise(**told)
+        self._noise.restart(self.model.R)
+
+    def _set_step(self, dt_s: float) -> None:
+        super()._set_step(dt_s)
+        self.learned.gate = self._gate
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "learned": self.learned,
+            "twin": self.twin,
+            "watch": self._watch,
+            "second": self._second,
+            "noise": self._noise,
+        }
+
+    @property
+    def state(self) -> dict[str, Array]:
+        whole = {
+            f"{part}.{name}": array
+            for part, owner in self._parts().items()
+            for name, array in owner.state.items()
+        }
+        counts = np.array([self.falls, self.fallen_steps], np.int64)
+        mine = {"fallen": self.fallen.copy(), "since": self._since.copy()}
+        return {**Filter.state.fget(self), **whole, **mine, "counts": counts}  # type: ignore[attr-defined]
+
+    @state.setter
+    def state(self, state: dict[str, Array]) -> None:
+        Filter.state.fset(self, state)  # type: ignore[attr-defined]
+        for part, owner in self._parts().items():
+            start = f"{part}."
+            owner.state = {
+                name.removeprefix(start): array
+                for name, array in state.items()
+                if name.startswith(start)
+            }
+        self.fallen = self._restored(state, "fallen", self.fallen)
+        self._since = self._restored(state, "since", self._since)
+        self.falls, self.fallen_steps = map(int, state["counts"])
+
+
+def _merged(fallen: Array, told: Estimate, made: Estimate) -> Estimate:
+    """Fields of the twin's estimate where fallen, elsewhere of the learned one."""
+    fields = zip(told, made, strict=True)
+    return Estimate(
+        *(
+            np.where(fallen.reshape(-1, *[1] * (twin.ndim - 1)), twin, learned)
+            for twin, learned in fields
+        )
+    )

@@ -1,0 +1,179 @@
+"""Engines of KalmanNet: the same network, whoever runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamproc.artifact import Artifact, shipped
+from streamproc.errors import ArtifactError
+from streamproc.filters import kalmannet_layers, kalmannet_step
+from streamproc.filters.kalmannet_engine import EACH, Net, NumbaNet
+from streamproc.filters.kalmannet_onnx import OnnxNet
+
+from .closed_loop import TINY, filter_of, follow, network_of, random_step, scene
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Engine:
+    name: str
+    make: Callable[[Artifact, int], Net]
+
+
+ENGINES = [
+    Engine("numba", lambda a, tracks: NumbaNet(network_of(a), tracks)),
+    Engine("onnx", lambda a, tracks: OnnxNet(a.session(), network_of(a), tracks)),
+]
+numba_net, onnx_net = (engine.make for engine in ENGINES)
+each_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda e: e.name)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Artifact:
+    return Artifact.load(TINY)
+
+
+@pytest.mark.parametrize("tracks", [1, 7, EACH, EACH + 1, 300])
+def test_engines_agree_on_every_output(tiny: Artifact, tracks: int) -> None:
+    nets = numba_net(tiny, tracks), onnx_net(tiny, tracks)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        given = random_step(rng, nets[0])
+        ours, theirs = nets[0].step(*given), nets[1].step(*given)
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+        gone = given[4] == 0
+        assert not ours.gain.swapaxes(1, 2)[gone].any()
+    for name, array in nets[0].state.items():
+        np.testing.assert_allclose(array, nets[1].state[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("tracks", [1, 7, 1000])
+@pytest.mark.parametrize("where", [str(TINY), *shipped()])
+def test_engines_agree_over_recursive_steps(where: str, tracks: int) -> None:
+    artifact = Artifact.load(where)
+    ours = filter_of(artifact, numba_net(artifact, tracks))
+    theirs = filter_of(artifact, onnx_net(artifact, tracks))
+    rows = scene(ours.model, tracks, 2001 if tracks < 1000 else 301, seed=1)
+    (x, P), (other_x, other_P) = follow(ours, rows), follow(theirs, rows)
+    np.testing.assert_allclose(x, other_x, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(P, other_P, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@each_engine
+@pytest.mark.parametrize("tracks", [3, 40])
+def test_reset_forgets_some_tracks_and_no_others(
+    tiny: Artifact, engine: Engine, tracks: int
+) -> None:
+    net, fresh = engine.make(tiny, tracks), engine.make(tiny, tracks)
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        net.step(*random_step(rng, net))
+    before = net.state
+    net.reset([1, 2])
+    for name, array in net.state.items():
+        assert np.array_equal(array[1:3], fresh.state[name][1:3])
+        assert np.array_equal(array[3:], before[name][3:])
+        assert np.array_equal(array[0], before[name][0])
+        assert not np.array_equal(array[0], array[1])
+
+
+@each_engine
+@pytest.mark.parametrize("tracks", [1, 40])
+def test_a_restored_network_goes_on_to_the_bit(
+    tiny: Artifact, engine: Engine, tracks: int
+) -> None:
+    net, other = engine.make(tiny, tracks), engine.make(tiny, tracks)
+    rng = np.random.default_rng(2)
+    for _ in range(7):
+        net.step(*random_step(rng, net))
+    other.step(*random_step(rng, other))
+    other.state = net.state
+    for _ in range(7):
+        given = random_step(rng, net)
+        for one, two in zip(net.step(*given), other.step(*given), strict=True):
+            assert np.array_equal(one, two)
+
+
+@each_engine
+@pytest.mark.parametrize("tracks", [3, 40])
+def test_a_track_that_is_not_finite_stays_alone_until_it_is_reset(
+    tiny: Artifact, engine: Engine, tracks: int
+) -> None:
+    net, sound = engine.make(tiny, tracks), engine.make(tiny, tracks)
+    rng = np.random.default_rng(3)
+    for step in range(6):
+        given = random_step(rng, net)
+        expected = sound.step(*given)
+        if step == 1:
+            given[1][1] = np.nan
+        made = net.step(*given)
+        others = np.arange(tracks) != 1
+        for one, other in zip(made, expected, strict=True):
+            assert np.array_equal(one[others], other[others])
+        if step == 1:
+            assert not np.isfinite(made.update[1]).any()
+        if step == 3:
+            net.reset(1)
+            sound.reset(1)
+        if step > 3:
+            assert np.array_equal(made.update[1], expected.update[1])
+
+
+def test_many_tracks_do_not_depend_on_their_neighbours(tiny: Artifact) -> None:
+    many, fewer = numba_net(tiny, 300), numba_net(tiny, 20)
+    rng = np.random.default_rng(4)
+    for _ in range(3):
+        given = random_step(rng, many)
+        made = many.step(*given)
+        alone = fewer.step(*(a[200:220] for a in given))
+        assert np.array_equal(made.update[200:220], alone.update)
+
+
+def test_other_layouts_and_types_are_converted(tiny: Artifact) -> None:
+    net, other = numba_net(tiny, 2), numba_net(tiny, 2)
+    given = random_step(np.random.default_rng(5), net)
+    given = [np.float64(np.float32(a)) for a in given]
+    strange = [np.asfortranarray(given[0]), *(np.float32(a) for a in given[1:])]
+    strange[4] = strange[4] > 0
+    assert np.array_equal(net.step(*given).update, other.step(*strange).update)
+
+
+def test_weights_that_do_not_fit_are_refused(tiny: Artifact) -> None:
+    network = network_of(tiny)
+    weights = dict(network.weights)
+    del weights["fc7.b"]
+    with pytest.raises(ArtifactError, match=r"'fc7\.b' is missing"):
+        NumbaNet(network._replace(weights=weights), 1)
+    weights = {**network.weights, "fc2.w": network.weights["fc2.w"][:, :-1]}
+    with pytest.raises(ArtifactError, match=r"fc2\.w"):
+        NumbaNet(network._replace(weights=weights), 1)
+    weights = {**network.weights, "fc3.w": network.weights["fc3.w"][:-1]}
+    with pytest.raises(ArtifactError, match=r"fc3\.w"):
+        NumbaNet(network._replace(weights=weights), 1)
+
+
+def test_compiled_steps_are_found_on_disk_by_another_process() -> None:
+    code = (
+        "from streamproc.filters import kalmannet_step as s;"
+        "both = s.step_each, s.step_lanes;"
+        "hits = [sum(one.stats.cache_hits.values()) for one in both];"
+        "assert hits == [1, 1], hits"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_change_of_the_layers_is_a_change_of_what_is_compiled() -> None:
+    """Numba's cache on disk sees only the file of the function that it keeps."""
+    content = Path(str(kalmannet_layers.__file__)).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    assert digest == kalmannet_step.LAYERS, f"write {digest!r} to kalmannet_step.LAYERS"
