@@ -22,8 +22,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.harness import keep, machine, quantiles_us
+from streamproc.artifact import Artifact
+from streamproc.evaluation.learned import tracker as tracker_of
 from streamproc.filters import Ekf, Filter, Imm, Kf, Particle, Ukf
+from streamproc.filters.kalmannet import KalmanNet
+from streamproc.filters.kalmannet_onnx import OnnxNet
+from streamproc.filters.kalmannet_plan import Network, Scales
 from streamproc.frame import Array
+from streamproc.schema import plain
 from streamproc.statespace import StateSpace, model
 from streamproc.statespace.model import look_at
 
@@ -50,11 +56,24 @@ def two() -> list[StateSpace]:
     return [lorenz(), lorenz().with_noise(Q=np.eye(3))]
 
 
+def kalmannet(tracks: int, engine: str) -> Filter:
+    """The whole filter of the artifact for decimated Lorenz, f and P included."""
+    artifact = Artifact.load("lorenz-decimated")
+    if engine == "numba":
+        return tracker_of(artifact, tracks, np.inf)
+    scales = Scales(**plain(artifact.card.scales))
+    session = artifact.session()
+    network = Network(session.weights(), scales, artifact.card.network.position)
+    return KalmanNet(lorenz(), OnnxNet(session, network, tracks), tracks)
+
+
 OURS: dict[str, Callable[[int], Filter]] = {
     "kf": lambda tracks: Kf(plane(), tracks),
     "ekf": lambda tracks: Ekf(lorenz(), tracks),
     "ukf": lambda tracks: Ukf(lorenz(), tracks, alpha=0.5),
     "imm2": lambda tracks: Imm(two(), CHANCES, tracks),
+    "kalmannet": lambda tracks: kalmannet(tracks, "numba"),
+    "kalmannet_onnx": lambda tracks: kalmannet(tracks, "onnx"),
     f"particle{PARTICLES}": lambda tracks: Particle(
         lorenz(), tracks, particles=PARTICLES
     ),
