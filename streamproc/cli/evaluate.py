@@ -115,11 +115,10 @@ def _plain(value: Any) -> Any:
 
 def text(case: CaseScore) -> str:
     """A case as a table a person reads."""
-    start = "observation" if case.begin == "observation" else "true state"
     lines = [
         f"{case.case}: {case.what}",
         f"{case.trajectories} test trajectories of {case.frames:,} frames; filters "
-        f"start at the first {start}",
+        f"start at the first observation",
         f"{case.tested:,} test states, none of them among {case.known:,} of training",
     ]
     lines += _table([HEAD, *(_row(score) for score in case.scores)])

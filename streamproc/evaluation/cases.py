@@ -52,8 +52,6 @@ class Case:
 
     scene, config, frames: of the trajectories, without seed and split.
     model, params: what filters believe.
-    begin: filters start at the first observation, or at the first true state (where
-    an observation does not tell it); frame 0 is not scored.
     tuned: the case whose tuned noise is used, if not its own.
     scored: components of the state; none: all.
     gate: of the NIS.
@@ -69,7 +67,6 @@ class Case:
     model: str
     params: Mapping[str, Any]
     rows: tuple[Row, ...]
-    begin: Literal["observation", "truth"] = "observation"
     tuned: str = ""
     scored: tuple[int, ...] = ()
     spoil: Spoil = "none"

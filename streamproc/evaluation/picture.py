@@ -62,7 +62,7 @@ def _runs(recording: Recording, contest: Contest) -> dict[str, Run]:
             filters, _ = contestants(DECIMATED, row, 1, contest)
         except ArtifactError:
             continue
-        runs[row.name] = follow(filters[0], recording, DECIMATED.begin)
+        runs[row.name] = follow(filters[0], recording)
     return runs
 
 

@@ -25,7 +25,6 @@ from streamproc.statespace import model as statespace
 from streamproc.statespace.model import StateSpace, state_difference
 
 COVERED = 0.95  # of the true states should lie in the ellipsoid of this probability
-SURE = 1e-6  # share of the model's noise that a start at the truth is unsure of
 
 CLASSICAL: dict[str, type[Filter]] = {
     "kf": Kf,
@@ -101,7 +100,6 @@ class CaseScore:
 
     case: str
     what: str
-    begin: str
     trajectories: int
     frames: int
     tested: int
@@ -137,7 +135,6 @@ def evaluate(
     return CaseScore(
         case=case.name,
         what=case.what,
-        begin=case.begin,
         trajectories=tracks,
         frames=case.frames,
         tested=clean.truth.shape[0] * clean.truth.shape[1],
@@ -193,15 +190,12 @@ def model_of(case: Case, row: Row) -> StateSpace:
     return statespace(case.model, **{**case.params, **row.params})
 
 
-def follow(filter_: Filter, recording: Recording, begin: str) -> Run:
-    """Every trajectory as one track. A lost one starts again at the observation."""
-    truth, y = recording
+def follow(filter_: Filter, recording: Recording) -> Run:
+    """Every trajectory as one track; one that is lost starts again at what is seen."""
+    y = recording.y
     model = filter_.model
     tracks, frames = y.shape[:2]
-    if begin == "truth":
-        filter_.place(slice(None), truth[:, 0], SURE * model.Q + SURE * np.eye(model.n))
-    else:
-        filter_.start(slice(None), y[:, 0])
+    filter_.start(slice(None), y[:, 0])
     x = np.empty((frames - 1, tracks, model.n))
     P = np.empty((frames - 1, tracks, model.n, model.n))
     lost, gated, seconds = 0, 0, 0.0
@@ -222,7 +216,7 @@ def follow(filter_: Filter, recording: Recording, begin: str) -> Run:
 def _figures(
     case: Case, filter_: Filter, recording: Recording
 ) -> dict[str, float | int | None]:
-    run = follow(filter_, recording, case.begin)
+    run = follow(filter_, recording)
     model, truth = filter_.model, recording.truth[:, 1:]
     error = state_difference(model, run.x, truth)
     parts = list(case.scored or range(model.n))

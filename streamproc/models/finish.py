@@ -136,7 +136,7 @@ def _metric(name: str, filters: Sequence[Filter], recording: Recording) -> Metri
 
 def _figure(filter_: Filter, recording: Recording) -> tuple[float, float, float]:
     model: StateSpace = filter_.model
-    run = follow(filter_, recording, "observation")
+    run = follow(filter_, recording)
     error = state_difference(model, run.x, recording.truth[:, 1:])
     nees = normalised(error, run.P)
     inside = nees <= quantile(COVERED, model.n)

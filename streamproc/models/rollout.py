@@ -193,7 +193,8 @@ def nll(error: Tensor, factor: Tensor) -> Tensor:
     """-log N(error; 0, factor factor') less its constant, (...)."""
     white = torch.linalg.solve_triangular(factor, error[..., None], upper=False)
     spread = torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1)
-    return 0.5 * (white[..., 0] ** 2).sum(-1) + spread
+    made: Tensor = 0.5 * (white[..., 0] ** 2).sum(-1) + spread
+    return made
 
 
 def innovation_nll(rollout: Rollout, Q: Tensor, R: Tensor, seen: Tensor) -> Tensor:

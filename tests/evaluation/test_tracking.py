@@ -54,15 +54,8 @@ def test_a_hundred_times_better_sensor_gives_twenty_decibels():
 
 def test_frame_zero_where_filters_start_is_not_scored():
     recording = draw(short("decimation", 50).pool("test", 0, 2))
-    run = follow(Ekf(model("lorenz"), 2), recording, "observation")
+    run = follow(Ekf(model("lorenz"), 2), recording)
     assert run.x.shape == (2, 49, 3) and run.P.shape == (2, 49, 3, 3)
-
-
-def test_a_filter_that_starts_at_the_truth_is_there_at_first():
-    case = short("robot", 3)
-    recording = draw(case.pool("test", 0, 2))
-    run = follow(Ekf(model(case.model), 2), recording, case.begin)
-    assert np.abs(run.x[:, 0] - recording.truth[:, 1]).max() < 0.3
 
 
 def test_a_lost_track_starts_again_and_is_counted():
@@ -80,7 +73,7 @@ def test_a_lost_track_starts_again_and_is_counted():
         return made
 
     filter_.step = broken
-    run = follow(filter_, recording, "observation")
+    run = follow(filter_, recording)
     assert run.lost == 1
     assert np.isfinite(run.x).all()
     assert np.array_equal(run.x[1, 9], recording.y[1, 10])
