@@ -109,6 +109,6 @@ def test_a_network_on_top_of_an_ekf_runs_on_top_of_one():
     recording = draw(CASE.pool("test", 0, 3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Artifact, "weights", lambda self: silent)
-        run = follow(tracker(based, 3, np.inf), recording, "truth")
-    ekf = follow(Ekf(model_of(artifact.card), 3), recording, "truth")
+        run = follow(tracker(based, 3, np.inf), recording)
+    ekf = follow(Ekf(model_of(artifact.card), 3), recording)
     assert np.allclose(run.x, ekf.x, atol=1e-6)
