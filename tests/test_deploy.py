@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +38,44 @@ def test_the_readme_runs_its_own_node(tmp_path, monkeypatch):
 
     with open_node("mine:Shrink", threshold=0.5) as shrink:
         assert shrink([0.2, -3.0, 1.0]).tolist() == [0.0, -2.5, 0.5]
+
+
+def test_the_readme_trains_and_runs_its_own_model(tmp_path):
+    pytest.importorskip(
+        "torch", reason="TRAINING NOT TESTED: install streamproc[train]"
+    )
+    found = r"```python\n(import numpy as np\n\nfrom streamproc\.statespace.*?)```"
+    (code,) = re.findall(found, README, re.DOTALL)
+    assert len(code.splitlines()) < 40
+    (tmp_path / "mine.py").write_text(code)
+    words = "train kalmannet --model mine:model --out mine --iterations 20 --json"
+    made = subprocess.run(
+        [sys.executable, "-m", "streamproc", *words.split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert made.returncode == 0, made.stderr
+    errors = {
+        row["row"]: row["error_db"][0] for row in json.loads(made.stdout)["metrics"]
+    }
+    assert errors["kalmannet"] < errors["ekf"] + 0.5  # it begins as one
+    follow = (
+        "import numpy as np\n"
+        "from streamproc import open_node\n"
+        "with open_node('kalmannet', model='mine') as one:\n"
+        "    with open_node('ekf', model='mine:model') as other:\n"
+        "        for y in np.sin(np.arange(100) * 0.05):\n"
+        "            made, twin = one(np.array([y])), other(np.array([y]))\n"
+        "print(float(abs(made['x'] - twin['x']).max()))\n"
+    )
+    used = subprocess.run(
+        [sys.executable, "-c", follow],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert used.returncode == 0, used.stderr
+    assert float(used.stdout) < 1.0

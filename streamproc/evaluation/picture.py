@@ -23,7 +23,9 @@ COLORS = {"ekf-full": "#1864ab", "kalmannet": "#d9480f"}
 
 
 def draw_picture(path: Path, contest: Contest) -> None:
-    """A PNG of decimated Lorenz: z over time with tubes of 2 sigma, and x against z.
+    """A PNG of decimated Lorenz: z and its error over time, and x against z.
+
+    Tubes are two sigma of each filter's own P.
 
     PlacementError without matplotlib (the `ui` extra). A learned tracker that is not
     there is left out.
@@ -31,11 +33,16 @@ def draw_picture(path: Path, contest: Contest) -> None:
     figures = _figures()
     recording = draw(DECIMATED.pool("test", contest.seed, 1, FIRST + STEPS))
     runs = _runs(recording, contest)
-    figure, (over_time, phase) = figures.subplots(
-        1, 2, figsize=(11, 4.2), layout="constrained", width_ratios=(2, 1)
+    figure, panels = figures.subplot_mosaic(
+        [["time", "phase"], ["error", "phase"]],
+        figsize=(11, 5.4),
+        layout="constrained",
+        width_ratios=(2, 1),
+        height_ratios=(1.3, 1),
     )
-    _draw_time(over_time, recording, runs)
-    _draw_phase(phase, recording, runs)
+    _draw_time(panels["time"], recording, runs)
+    _draw_error(panels["error"], recording, runs)
+    _draw_phase(panels["phase"], recording, runs)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     figures.close(figure)
@@ -81,9 +88,8 @@ def _draw_time(axes: Any, recording: Recording, runs: dict[str, Run]) -> None:
     axes.plot(time_s, seen[:, Z], ".", color=SEEN, ms=4, label="observed")
     axes.plot(time_s, truth[:, Z], color=TRUTH, lw=3, alpha=0.45, label="truth")
     for name, run in runs.items():
-        x, P = _shown(run)
+        x, _ = _shown(run)
         error_db = decibels(float(np.mean((x - truth) ** 2)))
-        wide = 2 * np.sqrt(P[:, Z, Z])
         axes.plot(
             time_s,
             x[:, Z],
@@ -91,13 +97,24 @@ def _draw_time(axes: Any, recording: Recording, runs: dict[str, Run]) -> None:
             lw=1,
             label=f"{name}, {error_db:.1f} dB",
         )
-        low, high = x[:, Z] - wide, x[:, Z] + wide
-        axes.fill_between(time_s, low, high, color=COLORS[name], alpha=0.15, lw=0)
     axes.margins(x=0.02, y=0.18)  # room for the legend
-    axes.set_xlabel("flow time")
     axes.set_ylabel("z")
-    axes.set_title("Lorenz seen at 0 dB; tubes are 2 sigma of the filter's own P")
+    axes.set_title("Lorenz seen every 0.02 in unit noise; both filters have the same f")
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
+
+
+def _draw_error(axes: Any, recording: Recording, runs: dict[str, Run]) -> None:
+    time_s = (FIRST + np.arange(STEPS)) * STEP_S
+    truth = recording.truth[0, FIRST:, Z]
+    for name, run in runs.items():
+        x, P = _shown(run)
+        error, wide = x[:, Z] - truth, 2 * np.sqrt(P[:, Z, Z])
+        axes.plot(time_s, error, color=COLORS[name], lw=1)
+        axes.fill_between(time_s, -wide, wide, color=COLORS[name], alpha=0.15, lw=0)
+    axes.margins(x=0.02)
+    axes.set_xlabel("flow time")
+    axes.set_ylabel("error of z")
+    axes.set_title("the error, and 2 sigma of each filter's own P")
 
 
 def _draw_phase(axes: Any, recording: Recording, runs: dict[str, Run]) -> None:

@@ -68,8 +68,8 @@ def _anees(setting: Setting, weights: Weights) -> float:
     with torch.no_grad():
         rollout = unroll(weights, network, setting.scales, setting.dynamics, alone)
     gap = setting.dynamics.state_difference(rollout.x, alone.truth)
-    error = gap[:, SETTLED:].double().numpy()
-    factor = rollout.factor[:, SETTLED:].double().numpy()
+    error = gap.double().numpy()
+    factor = rollout.factor.double().numpy()
     nees = normalised(error, factor @ factor.swapaxes(-1, -2))
     return float(nees[np.isfinite(nees)].mean() / setting.model.n)
 

@@ -207,7 +207,8 @@ def _for_model(name: str) -> Recipe:
         name=short,
         model=ModelConfig(name=name, tune=False),
         data=StateSpaceData(scene="scene.statespace", config=scene),
-        network=NetworkConfig(out_mult=10),
+        network=NetworkConfig(out_mult=10, base="ekf"),
+        training=TrainingConfig(rate=1e-3),
     )
 
 
