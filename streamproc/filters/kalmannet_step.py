@@ -26,7 +26,7 @@ from streamproc.filters.kalmannet_layers import (
 LANES = 128
 
 # Of kalmannet_layers.py: Numba's cache on disk sees changes of this file only.
-LAYERS = "f3c27142ff5374fd"
+LAYERS = "3ff088f966107279"
 
 # rows of a plan: the sizes, then the layers of an architecture in its order
 SIZES, SCALES, POSITION, HEAD, HEAD_FACTOR, FC_GAIN, FIRST = range(7)
