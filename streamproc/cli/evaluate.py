@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from streamproc.cli.bar import Bar
 from streamproc.cli.command import add_command, print_json
@@ -101,16 +101,7 @@ def _evaluate(cases: Sequence[Case], contest: Contest, as_json: bool) -> None:
         if not as_json:
             print(text(scored[-1]), end="\n\n", flush=True)
     if as_json:
-        print_json([_plain(asdict(case)) for case in scored])
-
-
-def _plain(value: Any) -> Any:
-    """Without NaN and infinity, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        print_json([asdict(case) for case in scored])
 
 
 def text(case: CaseScore) -> str:

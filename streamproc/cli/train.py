@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamproc.cli.bar import Bar
 from streamproc.cli.command import add_command, print_json
-from streamproc.errors import PlacementError
+from streamproc.errors import ArtifactError, ConfigError, PlacementError
 
 if TYPE_CHECKING:
     from streamproc.cli.command import Subparsers
+    from streamproc.models.checkpoint import Progress, Score
     from streamproc.models.finish import Metric
     from streamproc.models.recipe import Recipe
-    from streamproc.models.train import Progress, Score, Setting
+    from streamproc.models.train import Setting
 
 NEEDS = "training needs torch and onnx: pip install 'streamproc[train]'"
 EXAMPLE = """streamproc train kalmannet --recipe lorenz-decimated --out lorenz
@@ -95,7 +99,10 @@ def run_kalmannet(args: argparse.Namespace) -> int:
         return _list(args.json)
     chosen = recipe.chosen(args.recipe, args.model, args.observation, args.truth)
     chosen = recipe.shortened(chosen, args.iterations)
+    if args.seeds < 1:
+        raise ConfigError(f"train: --seeds: expected at least 1, got {args.seeds}")
     folder = args.out or Path(chosen.name)
+    _check_writable(folder)
     train.on_one_thread()
     setting = train.prepare(chosen, tuple(range(args.seeds)))
     progress = _train(setting, folder)
@@ -105,6 +112,18 @@ def run_kalmannet(args: argparse.Namespace) -> int:
     else:
         _print(chosen, progress, metrics, written)
     return 0
+
+
+def _check_writable(folder: Path) -> None:
+    """Before minutes of training, not after them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder}: cannot be written to ({error.strerror}); give another --out"
+        ) from error
 
 
 def _list(as_json: bool) -> int:
@@ -151,7 +170,8 @@ def _finish(
         draw_curve(progress.history, setting.seeds, folder / "learning.png")
         written.append(folder / "learning.png")
     except ImportError:
-        print("no learning.png: pip install 'streamproc[ui]'")
+        cure = "no learning.png: pip install 'streamproc[ui]'"
+        print(cure, file=sys.stderr)
     return scored, written
 
 
@@ -161,7 +181,7 @@ def _command(args: argparse.Namespace) -> str:
     for key in ("recipe", "model", "observation", "truth", "seeds", "iterations"):
         value = getattr(args, key)
         if value is not None:
-            words.append(f"--{key} {value}")
+            words.append(f"--{key} {shlex.quote(str(value))}")
     return " ".join(words)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,9 @@ def _see(nis, innovation, limits, ring, sums, last, ratio, told):
         for k in range(innovation.shape[1]):
             v = innovation[t, k]
             if v == v:
+                # what no noise can be counts as the largest that can
+                reach = math.sqrt(most[1] / scale[k])
+                v = min(max(v, -reach), reach)
                 degrees += 1
                 if last[t, k] == last[t, k]:
                     lag += v * last[t, k] * scale[k]

@@ -26,7 +26,7 @@ from streamproc.sims.statespace import StateSpaceSim
 from streamproc.statespace.compiled import look
 from streamproc.statespace.model import StateSpace
 
-VALIDATION_SHARE = 0.2  # of a recording: its end, never its middle
+PARTS = 0.7, 0.85  # of a recording: training before, then validation, then test
 MOST_GAPS = 0.3  # share of frames missing in the chunks that have gaps
 
 
@@ -91,8 +91,9 @@ def _recorded(data: RecordedData, split: Split) -> Pool:
             f"{data.truth}: expected {len(clean)} frames, as many as in "
             f"{data.observation}, got {len(truth)}; record both of the same run"
         )
-    cut = int(len(clean) * (1 - VALIDATION_SHARE))
-    part = slice(cut, None) if split == "val" else slice(0, cut)
+    ends = [int(len(clean) * share) for share in (0, *PARTS, 1)]
+    number = ("train", "val", "test").index(split)
+    part = slice(ends[number], ends[number + 1])
     return Pool(None if truth is None else truth[None, part], clean[None, part], None)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from streamproc.errors import ArtifactError
 from streamproc.evaluation.recording import Recording
 from streamproc.evaluation.tracking import COVERED, decibels, follow, normalised
 from streamproc.filters.chi_square import quantile
@@ -20,10 +21,11 @@ from streamproc.filters.kalmannet_engine import NumbaNet
 from streamproc.filters.kalmannet_plan import Network
 from streamproc.filters.kalmannet_plan import Scales as EngineScales
 from streamproc.filters.ukf import Ukf
+from streamproc.models.checkpoint import Progress, Score
 from streamproc.models.data import pool
 from streamproc.models.network import Weights, one_seed
 from streamproc.models.rollout import unroll
-from streamproc.models.train import SETTLED, Progress, Score, Setting
+from streamproc.models.train import SETTLED, Setting
 from streamproc.statespace.model import StateSpace, state_difference
 
 TEST_SEED = 3000  # scenes of the card's own test begin at it
@@ -54,6 +56,12 @@ def finish(setting: Setting, progress: Progress) -> list[Trained]:
         weights = one_seed(progress.best, index)
         _spread(weights, math.sqrt(_anees(setting, weights)), setting.model.n)
         scale = _nis_scale(setting, weights)
+        if not (np.isfinite(progress.best_db[index]) and 0 < scale < np.inf):
+            raise ArtifactError(
+                f"recipe {setting.recipe.name!r}: training of seed {seed} went astray "
+                f"(validation {progress.best_db[index]:g} dB, NIS {scale:g}); take a "
+                "smaller training.rate"
+            )
         made.append(Trained(seed, weights, scale))
     return made
 
@@ -108,8 +116,7 @@ def _nis_scale(setting: Setting, weights: Weights) -> float:
 def metrics(setting: Setting, trained: list[Trained]) -> list[Metric]:
     """All seeds beside the classical twins, on trajectories of the test split.
 
-    Of a recording, which has no test split, on its validation part: no figure of the
-    card is then of data that played no part. None without a truth.
+    Of a recording, on its end, which played no part. None without a truth.
     """
     recipe = setting.recipe
     if setting.train.truth is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from streamproc.errors import ArtifactError, ConfigError, GraphError, nearest
 from streamproc.models.network import NetworkConfig
-from streamproc.schema import Above, Max, Min, SchemaError, build
+from streamproc.schema import Above, Like, Max, Min, SchemaError, build
 from streamproc.sims.lorenz import LorenzConfig
 from streamproc.sims.statespace import StateSpaceConfig
 from streamproc.statespace import Params
@@ -57,7 +58,7 @@ class StateSpaceData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedData:
-    """Recorded frames, the last fifth of them for validation.
+    """Recorded frames: 70 % to train on, then 15 % to validate, the last 15 % unseen.
 
     observation: file of observations (component), as file.source reads it.
     truth: file of the true states, frame by frame; without it the objective must be
@@ -125,7 +126,7 @@ class Recipe:
     failures: what it is known not to do.
     """
 
-    name: str
+    name: Annotated[str, Like(r"[a-z0-9][a-z0-9_.-]*", "a lower-case name")]
     what: str = ""
     model: ModelConfig
     data: Data
@@ -202,7 +203,7 @@ def chosen(
 def _for_model(name: str) -> Recipe:
     """On the scene that the model itself is, with the noise it believes in."""
     scene = StateSpaceConfig(model=name)
-    short = name.replace(":", "-").replace("_", "-").replace(".", "-").lower()
+    short = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "model"
     return Recipe(
         name=short,
         model=ModelConfig(name=name, tune=False),

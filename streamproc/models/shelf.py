@@ -11,13 +11,16 @@ import numpy as np
 from streamproc.artifact import write_artifact
 from streamproc.card import Card, MetricRow, ModelTable, TrainingTable
 from streamproc.frame import Array
+from streamproc.models.checkpoint import Progress
 from streamproc.models.export import Trained as Exported
 from streamproc.models.export import export
 from streamproc.models.finish import Metric, Trained
 from streamproc.models.ports import tables
-from streamproc.models.train import Progress, Setting
+from streamproc.models.recipe import RecordedData
+from streamproc.models.train import Setting
 
 OWN_CASE = "test split of its own scene"
+OWN_END = "unseen end of its own recording"
 UNHASHED = "0" * 64  # until the file is written
 
 
@@ -34,7 +37,8 @@ def shelve(
     Best by validation: the figures in the card are of other trajectories.
     """
     best = int(np.argmin(progress.best_db))
-    rows = tuple(_rows(metrics))
+    recorded = isinstance(setting.recipe.data, RecordedData)
+    rows = tuple(_rows(metrics, OWN_END if recorded else OWN_CASE))
     written = []
     for index, one in enumerate(trained):
         place = folder if index == best else folder / "seeds" / str(one.seed)
@@ -58,10 +62,10 @@ def _network(setting: Setting, one: Trained) -> Exported:
     )
 
 
-def _rows(metrics: list[Metric]) -> Iterable[MetricRow]:
+def _rows(metrics: list[Metric], case: str) -> Iterable[MetricRow]:
     for metric in metrics:
         yield MetricRow(
-            case=OWN_CASE,
+            case=case,
             row=metric.row,
             mean_db=round(float(np.mean(metric.error_db)), 3),
             std_db=round(float(np.std(metric.error_db)), 3),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +15,7 @@ from streamproc.errors import ArtifactError
 from streamproc.evaluation.recording import Recording
 from streamproc.filters.ekf import Ekf
 from streamproc.frame import Array
+from streamproc.models.checkpoint import Progress, Score, load, save
 from streamproc.models.data import Drawing, Pool, chunks, pool
 from streamproc.models.network import Scales, Weights, initial
 from streamproc.models.noise import grid
@@ -44,29 +43,6 @@ WARM_SHARE = 0.3  # of the iterations, in which the rate rises
 SETTLED = 20  # steps of a validation track that are not scored
 
 
-class Score(NamedTuple):
-    """One evaluation on the validation set, a number for every seed."""
-
-    iteration: int
-    seconds: float
-    loss: tuple[float, ...]  # of the batch
-    error_db: tuple[float, ...]  # validation error, or innovations without a truth
-    anees: tuple[float, ...]  # of the estimate, or of the innovations
-
-
-@dataclass
-class Progress:
-    """How far a run is: all that its checkpoint holds."""
-
-    weights: Weights
-    best: Weights
-    best_db: Array
-    iteration: int = 0
-    history: list[Score] = field(default_factory=list)
-    moments: dict[str, Tensor] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
 class Setting(NamedTuple):
     """What does not change while a network is trained."""
 
@@ -77,6 +53,11 @@ class Setting(NamedTuple):
     scales: Scales
     train: Pool
     validation: Chunk
+
+    @property
+    def told(self) -> str:
+        """Which recipe and seeds, for a checkpoint."""
+        return repr((self.recipe, self.seeds))
 
 
 def on_one_thread() -> None:
@@ -97,6 +78,7 @@ def prepare(recipe: Recipe, seeds: tuple[int, ...]) -> Setting:
     held = pool(recipe.data, "val", tracks, steps + 1, VALIDATION_SEED)
     made = statespace(recipe.model.name, **recipe.model.params)
     _check_fit(recipe, made, train)
+    _check_enough(recipe, train, held)
     rng = np.random.default_rng(VALIDATION_SEED)
     if recipe.model.tune and train.truth is not None:
         made = _tuned(made, train.truth, train.seen(rng))
@@ -119,6 +101,22 @@ def _check_fit(recipe: Recipe, model: StateSpace, data: Pool) -> None:
         raise ArtifactError(
             f"recipe {recipe.name!r}: training.objective: expected 'innovation' where "
             "there is no truth, got 'supervised'"
+        )
+
+
+def _check_enough(recipe: Recipe, train: Pool, held: Pool) -> None:
+    """Trajectories that are longer than a chunk, and something to validate on."""
+    steps, chunk = train.shape[1], recipe.training.chunk
+    if steps <= chunk:
+        raise ArtifactError(
+            f"recipe {recipe.name!r}: expected training trajectories of more than "
+            f"{chunk} frames (training.chunk), got {steps}; record longer ones, or "
+            "train on shorter chunks"
+        )
+    if not np.isfinite(held.clean[:, SETTLED + 2 :]).any():
+        raise ArtifactError(
+            f"recipe {recipe.name!r}: expected observations to validate on, got none "
+            f"behind frame {SETTLED + 1} of the validation part; record longer"
         )
 
 
@@ -193,7 +191,7 @@ def train(
             score = _evaluate(setting, progress, loss)
             _remember(adam, progress)
             if checkpoint is not None:
-                _save(progress, checkpoint, setting)
+                save(progress, checkpoint, setting.told)
         told(progress.iteration, score)
     return progress
 
@@ -214,7 +212,7 @@ def _begin(setting: Setting, checkpoint: Path | None) -> Progress:
     best = {name: weight.clone() for name, weight in weights.items()}
     progress = Progress(weights, best, np.full(len(setting.seeds), np.inf))
     if checkpoint is not None and checkpoint.exists():
-        _load(progress, checkpoint, setting)
+        load(progress, checkpoint, setting.told)
     return progress
 
 
@@ -346,43 +344,3 @@ def _recall(adam: torch.optim.Adam, progress: Progress) -> None:
     for key, value in progress.moments.items():
         name, _, moment = key.rpartition(":")
         adam.state[progress.weights[name]][moment] = value
-
-
-def _save(progress: Progress, path: Path, setting: Setting) -> None:
-    """A checkpoint, whole or not at all."""
-    arrays: dict[str, Any] = {
-        "iteration": progress.iteration,
-        "best_db": progress.best_db,
-    }
-    arrays["seconds"] = progress.seconds
-    arrays["recipe"] = np.array(repr((setting.recipe, setting.seeds)))
-    arrays["history"] = np.array(json.dumps(progress.history))
-    for kind, tensors in (
-        ("weights", progress.weights),
-        ("best", progress.best),
-        ("moments", progress.moments),
-    ):
-        arrays.update({f"{kind}/{k}": t.detach().numpy() for k, t in tensors.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npz")
-    np.savez(part, **arrays)
-    part.replace(path)
-
-
-def _load(progress: Progress, path: Path, setting: Setting) -> None:
-    with np.load(path, allow_pickle=False) as stored:
-        if str(stored["recipe"]) != repr((setting.recipe, setting.seeds)):
-            raise ArtifactError(
-                f"{path}: expected a checkpoint of this recipe and seeds, got "
-                "another's; delete it, or train into another folder"
-            )
-        progress.iteration = int(stored["iteration"])
-        progress.seconds = float(stored["seconds"])
-        progress.best_db = stored["best_db"]
-        told = json.loads(str(stored["history"]))
-        progress.history = [Score(row[0], row[1], *map(tuple, row[2:])) for row in told]
-        for name in stored.files:
-            kind, _, key = name.partition("/")
-            if key:
-                kept: dict[str, Tensor] = getattr(progress, kind)
-                kept[key] = torch.from_numpy(stored[name])

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from streamproc.artifact import Artifact
-from streamproc.errors import ArtifactError
+from streamproc.errors import ArtifactError, ConfigError, GraphError
 from streamproc.filters import Estimate, Filter
 from streamproc.filters.guard import Guarded
 from streamproc.filters.kalmannet import KalmanNet as KalmanNetFilter
@@ -47,7 +47,12 @@ class KalmanNet(Tracker[KalmanNetConfig]):
     def state_space(self) -> StateSpace:
         self._artifact = artifact = Artifact.load(self.config.model)
         card = artifact.card
-        found = model(card.model.name, **card.model.params)
+        try:
+            found = model(card.model.name, **card.model.params)
+        except (ConfigError, GraphError) as error:
+            raise ArtifactError(
+                f"{artifact.folder}/card.toml: {error}; correct it, or train again"
+            ) from error
         if (found.n, found.m) != (card.n, card.m):
             raise ArtifactError(
                 f"{artifact.folder}: expected a model of {card.n} components seen as "

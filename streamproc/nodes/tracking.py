@@ -28,6 +28,7 @@ Probability = Annotated[float, Above(0)]
 # as plain integers, many times faster to combine
 DEGRADED, GAP = Flags.DEGRADED.value, Flags.GAP.value
 QUARANTINED = Flags.QUARANTINED.value
+MOST_STEPS = 1000  # of the model between two frames
 COUNTS = ("missing", "quarantined", "gated", "restarts", "gaps")
 
 
@@ -41,8 +42,8 @@ class TrackingConfig:
     rows; without it, the model's.
     time: "step": each frame is one step of the model later; "t0": as much later as
     its t0_ns says.
-    longest_gap_s: time without frames after which tracks begin anew; with time =
-    "t0" only.
+    longest_gap_s: time without frames after which tracks begin anew, a thousand steps
+    of the model at most; with time = "t0" only.
     gate: probability with which an observation passes if model and noise are true;
     what does not pass counts as not seen. Without it, all passes.
     taps: whether `innovation` and `gain` are given too.
@@ -98,6 +99,12 @@ class TrackerConfig(TrackingConfig, ModelConfig):
     adapt: bool = False
 
 
+def longest_s(told_s: float | None, model: StateSpace) -> float:
+    """Time without frames after which tracks begin anew, whether told or not."""
+    most_s = MOST_STEPS * model.step_s
+    return min(told_s or most_s, most_s)
+
+
 TrackingConfigT = TypeVar("TrackingConfigT", bound=TrackingConfig)
 
 
@@ -113,6 +120,14 @@ def covariance(key: str, given: Covariance | None, size: int) -> Array | None:
     raise ConfigError(
         f"{key}: expected one variance, {size} of them, or {size} rows of {size}, "
         f"got {json.dumps(given)}"
+    )
+
+
+def is_covariance(matrix: Array) -> bool:
+    """Whether it is symmetric and no eigenvalue is below 0, but for rounding."""
+    return bool(
+        np.allclose(matrix, matrix.T)
+        and np.linalg.eigvalsh(matrix)[0] >= -1e-9 * np.abs(matrix).max()
     )
 
 
@@ -166,6 +181,11 @@ class Tracker(Node[TrackingConfigT], ABC):
             names = ", ".join(self.model.state)
             raise ConfigError(f"x0: expected {n} numbers ({names}), got {len(x0)}")
         P0 = covariance("p0", self.config.p0, n)
+        if P0 is not None and not is_covariance(P0):
+            raise ConfigError(
+                "p0: expected a covariance, symmetric and with no eigenvalue below 0, "
+                f"got {json.dumps(self.config.p0)}"
+            )
         return (
             self.model.x0 if x0 is None else np.array(x0),
             self.model.P0 if P0 is None else P0,
@@ -248,8 +268,7 @@ class Tracker(Node[TrackingConfigT], ABC):
         if last < 0:
             return self.model.step_s
         dt_s = (t0_ns - last) / 1e9
-        longest = self.config.longest_gap_s
-        if longest is None or dt_s <= longest:
+        if dt_s <= longest_s(self.config.longest_gap_s, self.model):
             return dt_s
         self._counts["gaps"] += 1
         self._begun, self._waiting = np.zeros_like(self._begun), True

@@ -19,6 +19,7 @@ from streamproc.nodes.tracking import (
     ModelConfig,
     Probability,
     common_unit,
+    longest_s,
     on_cpu,
     part,
 )
@@ -152,8 +153,7 @@ class Tracks(Node[TracksConfig]):
             raise BadFrameError(f"t0 {t0_ns} ns is before the last frame's, {last} ns")
         self._t0_ns = t0_ns
         dt_s = self.model.step_s if last < 0 else (t0_ns - last) / 1e9
-        longest = self.config.longest_gap_s
-        if longest is None or dt_s <= longest:
+        if dt_s <= longest_s(self.config.longest_gap_s, self.model):
             return dt_s, 0
         self._counts["gaps"] += 1
         self._end(self._stage != FREE)

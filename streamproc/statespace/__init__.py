@@ -65,11 +65,15 @@ def _plain(value: Any) -> Any:
 
 def _found(where: str) -> Any:
     module, _, attribute = where.partition(":")
+    if not module or module.startswith("."):
+        raise GraphError(
+            f"state-space model {where!r}: expected module:object, got no module"
+        )
     if "" not in sys.path and not module.startswith("streamproc."):
         sys.path.append("")
     try:
         found: Any = getattr(importlib.import_module(module), attribute, None)
-    except ImportError as error:
+    except (ImportError, SyntaxError) as error:
         raise GraphError(
             f"state-space model {where!r} cannot be imported: {error}"
         ) from error

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="training needs streamproc[train]")
 from streamproc.errors import ArtifactError, ConfigError, GraphError  # noqa: E402
 from streamproc.filters.ekf import Ekf  # noqa: E402
 from streamproc.models import recipe as recipes  # noqa: E402
-from streamproc.models.data import Drawing, Pool, chunks  # noqa: E402
+from streamproc.models.data import Drawing, Pool, chunks, pool  # noqa: E402
 from streamproc.models.finish import finish, metrics, tracker  # noqa: E402
 from streamproc.models.recipe import Recipe, load_recipe, read_recipe  # noqa: E402
 from streamproc.models.rollout import Dynamics, unroll  # noqa: E402
@@ -195,7 +195,7 @@ def test_settled_chunks_begin_near_the_truth_and_cold_ones_at_what_is_seen() -> 
     assert cold == 0.0
 
 
-def test_validation_of_a_recording_is_its_end(tmp_path: Path) -> None:
+def test_a_recording_is_trained_on_then_validated_then_tested(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     truth = np.cumsum(rng.standard_normal((400, 2)) * 0.1, 0)
     np.save(tmp_path / "x.npy", truth)
@@ -204,9 +204,14 @@ def test_validation_of_a_recording_is_its_end(tmp_path: Path) -> None:
         observation=str(tmp_path / "y.npy"), truth=str(tmp_path / "x.npy")
     )
     setting = prepare(replace(small(iterations=50), data=data), (0,))
-    assert isinstance(setting.train, Pool) and setting.train.shape == (1, 320)
-    np.testing.assert_allclose(setting.validation.truth[0, 0], truth[321:], atol=1e-6)
+    assert isinstance(setting.train, Pool) and setting.train.shape == (1, 280)
+    np.testing.assert_allclose(
+        setting.validation.truth[0, 0], truth[281:340], atol=1e-6
+    )
     assert np.isfinite(train(setting).best_db).all()
+    assert np.array_equal(
+        pool(data, "test", 1, 1, 0).clean[0], np.load(data.observation)[340:]
+    )
 
 
 def test_mistakes_are_refused_with_their_cure(tmp_path: Path) -> None:
@@ -220,7 +225,7 @@ def test_mistakes_are_refused_with_their_cure(tmp_path: Path) -> None:
     data = recipes.RecordedData(observation=str(tmp_path / "y.npy"))
     with pytest.raises(ArtifactError, match="observation: expected 2 components"):
         prepare(replace(small(), data=data), (0,))
-    np.save(tmp_path / "y.npy", np.zeros((50, 2)))
+    np.save(tmp_path / "y.npy", np.zeros((400, 2)))
     with pytest.raises(ArtifactError, match="expected 'innovation' where there is no"):
         prepare(replace(small(), data=data), (0,))
 

@@ -13,10 +13,11 @@ from streamproc.frame import Array, Flags, Frame, Signature
 from streamproc.mount import Mount
 from streamproc.node import Node, config_type
 from streamproc.nodes import kind
-from streamproc.nodes.tracking import covariance
+from streamproc.nodes.ekf import Ekf
+from streamproc.nodes.tracking import TrackerConfig, covariance
 from streamproc.schema import SchemaError, build
 from streamproc.statespace import model
-from streamproc.testing import check_node, frames_of
+from streamproc.testing import check_node, frames_of, run_node
 
 from .seen import flagged, mse_db, scene, stacked, track
 
@@ -283,3 +284,17 @@ def test_after_too_long_a_gap_tracks_begin_anew() -> None:
     assert flagged(kept, Flags.GAP) == [3] and one.report()["gaps"] == 1
     np.testing.assert_array_equal(kept[0].arrays["P"], kept[3].arrays["P"])
     assert np.isnan(kept[3].arrays["nis"]).all()
+
+
+def test_a_jump_in_time_is_a_gap_and_no_endless_walk():
+    node = Ekf(build(TrackerConfig, {"model": "lorenz", "time": "t0"}))
+    frames = [Frame.of(np.ones(3), t0_ns=t0) for t0 in (0, 1_700_000_000 * 10**9)]
+    (_, last) = run_node(node, {"observation": frames})["out"]
+    assert last.header.flags & Flags.GAP and node.report()["gaps"] == 1
+
+
+@pytest.mark.parametrize("p0", [[-1.0, 1.0, 1.0], [[1, 2, 0], [2, 1, 0], [0, 0, 1]]])
+def test_p0_is_a_covariance(p0):
+    told = {"model": "lorenz", "x0": [1.0, 1.0, 1.0], "p0": p0}
+    with pytest.raises(ConfigError, match="p0: expected a covariance"):
+        Ekf(build(TrackerConfig, told))
