@@ -171,11 +171,18 @@ class Filter(ABC):
         Setting it goes on from there, bit by bit. ArtifactError for the state of
         another filter.
         """
-        noise = {f"noise_{name}": array for name, array in self._told.items()}
-        return {"x": self.x, "P": self.P, **noise}
+        return self._kept()
 
     @state.setter
     def state(self, state: dict[str, Array]) -> None:
+        self._restore(state)
+
+    def _kept(self) -> dict[str, Array]:
+        """What `state` is; a filter that remembers more adds to it."""
+        noise = {f"noise_{name}": array for name, array in self._told.items()}
+        return {"x": self.x, "P": self.P, **noise}
+
+    def _restore(self, state: dict[str, Array]) -> None:
         self._use(
             {k: np.array(state[f"noise_{k}"]) for k in "QR" if f"noise_{k}" in state}
         )

@@ -154,8 +154,7 @@ class Guarded(Filter):
             "noise": self._noise,
         }
 
-    @property
-    def state(self) -> dict[str, Array]:
+    def _kept(self) -> dict[str, Array]:
         whole = {
             f"{part}.{name}": array
             for part, owner in self._parts().items()
@@ -163,11 +162,10 @@ class Guarded(Filter):
         }
         counts = np.array([self.falls, self.fallen_steps], np.int64)
         mine = {"fallen": self.fallen.copy(), "since": self._since.copy()}
-        return {**Filter.state.fget(self), **whole, **mine, "counts": counts}  # type: ignore[attr-defined]
+        return {**super()._kept(), **whole, **mine, "counts": counts}
 
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        Filter.state.fset(self, state)  # type: ignore[attr-defined]
+    def _restore(self, state: dict[str, Array]) -> None:
+        super()._restore(state)
         for part, owner in self._parts().items():
             start = f"{part}."
             owner.state = {

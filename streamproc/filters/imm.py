@@ -309,15 +309,13 @@ class Imm(Filter):
         self.model, self._told = self.models[0], told
         self._set_step(self._dt_s)
 
-    @property
-    def state(self) -> dict[str, Array]:
+    def _kept(self) -> dict[str, Array]:
         """`bank` (models, N, n + n n + 1): x, P and probability; a copy."""
-        return {**Filter.state.fget(self), "bank": self._bank.copy()}  # type: ignore[attr-defined]
+        return {**super()._kept(), "bank": self._bank.copy()}
 
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
+    def _restore(self, state: dict[str, Array]) -> None:
         bank = self._restored(state, "bank", self._bank)
-        Filter.state.fset(self, state)  # type: ignore[attr-defined]
+        super()._restore(state)
         self._bank = bank
 
 

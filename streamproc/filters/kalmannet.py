@@ -145,17 +145,15 @@ class KalmanNet(Ekf):
             self._base.place(indices, self.x[indices], self.P[indices])
         self._net.reset(indices)
 
-    @property
-    def state(self) -> dict[str, Array]:
+    def _kept(self) -> dict[str, Array]:
         net = {f"{NET}{name}": array for name, array in self._net.state.items()}
         mine = {"y": self._y.copy(), "moves": self._moves.copy()}
         if self._base is not None:
             mine["base_P"] = self._base.P
-        return {**super().state, **mine, **net}
+        return {**super()._kept(), **mine, **net}
 
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        Ekf.state.fset(self, state)  # type: ignore[attr-defined]
+    def _restore(self, state: dict[str, Array]) -> None:
+        super()._restore(state)
         self._y = self._restored(state, "y", self._y)
         self._moves = self._restored(state, "moves", self._moves)
         if self._base is not None:

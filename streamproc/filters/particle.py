@@ -126,17 +126,15 @@ class Particle(Filter):
         root: list[float] = root_of(Q).ravel().tolist()
         return root
 
-    @property
-    def state(self) -> dict[str, Array]:
+    def _kept(self) -> dict[str, Array]:
         """`clouds` (N, particles, n + 1), `streams` (N, 2); copies, for both change."""
         mine = {"clouds": self._clouds.copy(), "streams": self._streams.copy()}
-        return {**Filter.state.fget(self), **mine}  # type: ignore[attr-defined]
+        return {**super()._kept(), **mine}
 
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
+    def _restore(self, state: dict[str, Array]) -> None:
         clouds = self._restored(state, "clouds", self._clouds)
         counts = self._restored(state, "streams", self._streams)
-        Filter.state.fset(self, state)  # type: ignore[attr-defined]
+        super()._restore(state)
         self._clouds, self._streams = clouds, counts
 
 
