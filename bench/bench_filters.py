@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.harness import keep, machine, quantiles_us
 from streamproc.artifact import Artifact
+from streamproc.card import TrackerCard
 from streamproc.evaluation.learned import tracker as tracker_of
 from streamproc.filters import Ekf, Filter, Imm, Kf, Particle, Ukf
 from streamproc.filters.kalmannet import KalmanNet
@@ -58,7 +59,7 @@ def two() -> list[StateSpace]:
 
 def kalmannet(tracks: int, engine: str) -> Filter:
     """The whole filter of the artifact for decimated Lorenz, f and P included."""
-    artifact = Artifact.load("lorenz-decimated")
+    artifact = Artifact.load("lorenz-decimated", TrackerCard)
     if engine == "numba":
         return tracker_of(artifact, tracks, np.inf)
     scales = Scales(**plain(artifact.card.scales))

@@ -23,6 +23,7 @@ import numpy as np  # noqa: E402
 
 from bench.harness import machine, quantiles_us  # noqa: E402
 from streamproc.artifact import Artifact, write_artifact  # noqa: E402
+from streamproc.card import TrackerCard  # noqa: E402
 from streamproc.filters.kalmannet_engine import NumbaNet  # noqa: E402
 from streamproc.filters.kalmannet_onnx import OnnxNet  # noqa: E402
 from streamproc.filters.kalmannet_plan import Network, Scales  # noqa: E402
@@ -43,7 +44,7 @@ def made(folder: Path, out_mult: int) -> Artifact:
     folder.mkdir()
     export(trained, folder / "model.onnx")
     write_artifact(folder, card_of(trained), (folder / "model.onnx").read_bytes())
-    return Artifact.load(folder)
+    return Artifact.load(folder, TrackerCard)
 
 
 def engines(artifact: Artifact, tracks: int) -> Iterator[tuple[str, Call]]:
@@ -124,7 +125,7 @@ def main() -> None:
     found = []
     with tempfile.TemporaryDirectory() as folder:
         if options.artifact:
-            artifacts = [Artifact.load(options.artifact)]
+            artifacts = [Artifact.load(options.artifact, TrackerCard)]
         else:
             artifacts = [made(Path(folder) / str(k), k) for k in (10, 40)]
         for artifact in artifacts:

@@ -1,6 +1,6 @@
 """Trained networks as folders: `model.onnx`, and `card.toml` that says what it is.
 
-    artifact = Artifact.load("kalmannet-lorenz")      # a shipped name, or a folder
+    artifact = Artifact.load("lorenz-j2-20", TrackerCard)   # a name, or a folder
     session = artifact.session()                      # from bytes that were checked
     update, = session.run(("update",), feeds)
 
@@ -15,39 +15,47 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 
-from streamproc.card import Card, card_text
+from streamproc.card import CARDS, Card, DetectorCard, TrackerCard, card_text
 from streamproc.errors import ArtifactError, PlacementError, nearest
 from streamproc.frame import Array
-from streamproc.schema import SchemaError, build
+from streamproc.schema import SchemaError, build, shown
 
 MODEL, CARD = "model.onnx", "card.toml"
 MOST_BYTES = {MODEL: 64 << 20, CARD: 1 << 20}
+CardT = TypeVar("CardT", bound=Card)
+WantedT = TypeVar("WantedT", TrackerCard, DetectorCard)
+AnyCard = TrackerCard | DetectorCard
 WEIGHT = "weight."  # what outputs that are weights are called, before their name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Artifact:
+class Artifact(Generic[CardT]):
     """A folder that was read once and is what its card says."""
 
     folder: str
-    card: Card
+    card: CardT
     model: bytes
 
     @classmethod
-    def load(cls, name_or_path: str | Path) -> Artifact:
+    def load(cls, name_or_path: str | Path, wanted: type[WantedT]) -> Artifact[WantedT]:
         """A shipped artifact by name, or one in a folder. ArtifactError if it is none.
 
-        Names file, expected, got and cure.
+        wanted: the kind of card that it must have. Names file, expected, got and cure.
         """
         folder = _folder(name_or_path)
         place = str(folder)
-        card = _card(_read(folder, CARD), f"{place}/{CARD}")
+        card = _card(folder)
+        if not isinstance(card, wanted):
+            raise ArtifactError(
+                f"{place}/{CARD}: expected a {wanted.__name__}, got kind = "
+                f"{card.kind!r}; `streamproc models` lists what there is"
+            )
         model = _read(folder, MODEL)
         digest = hashlib.sha256(model).hexdigest()
         if digest != card.sha256:
@@ -56,7 +64,7 @@ class Artifact:
                 f"{digest}; fetch the artifact again, or make it again with "
                 f"`{card.training.command}`"
             )
-        return cls(place, card, model)
+        return Artifact(place, card, model)
 
     def session(self, device: Literal["cpu", "gpu"] = "cpu") -> Session:
         """The graph, ready to run. ArtifactError if its ports are not the card's."""
@@ -190,9 +198,20 @@ def _read(folder: Any, name: str) -> bytes:
     return content
 
 
-def _card(content: bytes, place: str) -> Card:
+def read_card(name_or_path: str | Path) -> AnyCard:
+    """The card of an artifact, whatever kind it is. ArtifactError if it has none."""
+    return _card(_folder(name_or_path))
+
+
+def _card(folder: Any) -> AnyCard:
+    place = f"{folder}/{CARD}"
+    content = _read(folder, CARD)
     try:
-        return build(Card, tomllib.loads(content.decode()))
+        table = tomllib.loads(content.decode())
+        kind = table.get("kind")
+        if kind not in CARDS:
+            raise SchemaError(("kind",), f"one of {', '.join(CARDS)}", shown(kind))
+        return build(CARDS[kind], table)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ArtifactError(
             f"{place}: expected TOML, got: {error}; fetch or make the artifact again"
@@ -209,7 +228,7 @@ def _sizes(port: Any) -> tuple[int, ...]:
     return tuple(port.shape if port.name.startswith(WEIGHT) else port.shape[1:])
 
 
-def write_artifact(folder: Path, card: Card, model: bytes) -> Card:
+def write_artifact(folder: Path, card: CardT, model: bytes) -> CardT:
     """Write both files; the card gets the hash of the model. Returns it."""
     card = replace(card, sha256=hashlib.sha256(model).hexdigest())
     folder.mkdir(parents=True, exist_ok=True)

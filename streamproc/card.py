@@ -21,7 +21,7 @@ Count = Annotated[int, Min(0)]
 class PortRow:
     """An input or output of the graph.
 
-    shape: sizes behind the number of tracks.  unit: of each component, "" if none.
+    shape: sizes behind the number of tracks or samples.  unit: of each component.
     """
 
     name: str
@@ -108,28 +108,53 @@ class MetricRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorRow:
+    """Symbol error rate on held-out data, over training seeds.
+
+    row: which detector.  symbols: tested, of each seed.  se: standard error of the
+    first seed's rate, over runs of symbols, for errors come in bursts.
+    """
+
+    case: str
+    row: str
+    ser: float
+    se: float
+    symbols: Count
+    seeds: Annotated[int, Min(1)] = 1
+    each_ser: Numbers = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What an artifact is, needs and can do; format is the version of this table.
+    """What every artifact says; format is the version of this table.
 
     package: version of streamproc that made it.  sha256: of model.onnx.
-    nis_scale: by which S is multiplied before the NIS is formed.
     """
 
     format: Literal[1] = 1
     name: Annotated[str, Like(r"[a-z0-9][a-z0-9_.-]*", "a lower-case name")]
-    kind: Literal["kalmannet"] = "kalmannet"
     package: str
     sha256: Annotated[str, Like("[0-9a-f]{64}", "64 hexadecimal digits")]
-    nis_scale: Above0 = 1.0
-    Q: Matrix
-    R: Matrix
     known_failures: tuple[str, ...] = ()
-    network: NetworkTable
-    model: ModelTable
-    scales: ScalesTable
     training: TrainingTable
     inputs: tuple[PortRow, ...]
     outputs: tuple[PortRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackerCard(Card):
+    """A learned Kalman filter.
+
+    nis_scale: by which S is multiplied before the NIS is formed.
+    """
+
+    kind: Literal["kalmannet"] = "kalmannet"
+    nis_scale: Above0 = 1.0
+    Q: Matrix
+    R: Matrix
+    network: NetworkTable
+    model: ModelTable
+    scales: ScalesTable
     states: tuple[StateRow, ...]
     metrics: tuple[MetricRow, ...] = ()
 
@@ -161,6 +186,37 @@ class Card:
     def m(self) -> int:
         """Components of the observation."""
         return len(self.scales.observation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorCard(Card):
+    """Learned likelihoods for the trellis of a channel with memory.
+
+    constellation: of the symbols.  memory: taps of the channel, so that there are
+    len(constellation)**memory classes, the newest symbol's digit the lowest.
+    head: mixture, noise around class means; poisson, counts at class rates; dnn, a
+    classifier of samples; residual, a classifier added to a mixture.
+    base: what class means come from: taps of a channel, or each its own.
+    labels: symbols it learned from.
+    evidence, evidence_std: log p(y) of a sample given all before it, on validation:
+    mean and deviation, nats; where a channel is another one, it is far below.
+    """
+
+    kind: Literal["factor_graph"] = "factor_graph"
+    constellation: str
+    memory: Annotated[int, Min(1)]
+    head: Literal["mixture", "poisson", "dnn", "residual"]
+    base: Literal["taps", "means", "none"] = "taps"
+    labels: Count
+    evidence: float
+    evidence_std: Above0
+    metrics: tuple[ErrorRow, ...] = ()
+
+
+CARDS: dict[str, type[TrackerCard] | type[DetectorCard]] = {
+    "kalmannet": TrackerCard,
+    "factor_graph": DetectorCard,
+}
 
 
 def card_text(card: Card) -> str:

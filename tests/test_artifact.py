@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from streamproc import artifact as artifacts
-from streamproc.artifact import Artifact, shipped, write_artifact
-from streamproc.card import Card, MetricRow, ModelTable, card_text
+from streamproc.artifact import Artifact, read_card, shipped, write_artifact
+from streamproc.card import DetectorCard, MetricRow, ModelTable, TrackerCard, card_text
 from streamproc.errors import ArtifactError, RefusedError
 from streamproc.schema import SchemaError, build, plain
 
@@ -33,13 +33,13 @@ def edit(folder: Path, old: str, new: str) -> None:
 
 def refused(folder: Path) -> str:
     with pytest.raises(ArtifactError) as caught:
-        Artifact.load(folder).session()
+        Artifact.load(folder, TrackerCard).session()
     assert isinstance(caught.value, RefusedError)
     return str(caught.value)
 
 
 def test_an_artifact_runs_for_any_number_of_tracks() -> None:
-    artifact = Artifact.load(str(TINY))
+    artifact = Artifact.load(str(TINY), TrackerCard)
     session = artifact.session()
     for tracks in (1, 7):
         feeds = {
@@ -51,7 +51,7 @@ def test_an_artifact_runs_for_any_number_of_tracks() -> None:
 
 
 def test_bound_arrays_are_read_and_written_in_place() -> None:
-    session = Artifact.load(TINY).session()
+    session = Artifact.load(TINY, TrackerCard).session()
     feeds = {k: np.zeros((2, *v), np.float32) for k, v in session.inputs.items()}
     update = np.zeros((2, 3), np.float32)
     call = session.bound(feeds, {"update": update})
@@ -62,13 +62,13 @@ def test_bound_arrays_are_read_and_written_in_place() -> None:
 
 
 def test_weights_come_out_of_the_file_by_name() -> None:
-    weights = Artifact.load(TINY).weights()
+    weights = Artifact.load(TINY, TrackerCard).weights()
     assert weights["fc5.w"].shape == (5, 3) and weights["gru_q.u"].shape == (9, 27)
     assert all(weight.dtype == np.float32 for weight in weights.values())
 
 
 def test_a_card_written_is_the_card_read() -> None:
-    card = Artifact.load(TINY).card
+    card = Artifact.load(TINY, TrackerCard).card
     params = {
         "matrix": ((1.0, 1e-5), (0.0, 2.5)),
         "text": 'a "quoted"\n\t\\ line\x7f, ü',
@@ -83,15 +83,15 @@ def test_a_card_written_is_the_card_read() -> None:
     )
     table = ModelTable(name="own:model", params=params)  # type: ignore[arg-type]
     card = replace(card, model=table, metrics=metrics)
-    assert build(Card, tomllib.loads(card_text(card))) == card
-    assert plain(build(Card, tomllib.loads(card_text(card)))) == plain(card)
+    assert build(TrackerCard, tomllib.loads(card_text(card))) == card
+    assert plain(build(TrackerCard, tomllib.loads(card_text(card)))) == plain(card)
 
 
 def test_the_writer_hashes_the_model(tmp_path: Path) -> None:
-    tiny = Artifact.load(TINY)
+    tiny = Artifact.load(TINY, TrackerCard)
     written = write_artifact(tmp_path / "new" / "one", tiny.card, tiny.model)
     assert written.sha256 == hashlib.sha256(tiny.model).hexdigest()
-    assert Artifact.load(tmp_path / "new" / "one").card == tiny.card
+    assert Artifact.load(tmp_path / "new" / "one", TrackerCard).card == tiny.card
 
 
 def test_a_tampered_model_is_refused(folder: Path) -> None:
@@ -99,14 +99,14 @@ def test_a_tampered_model_is_refused(folder: Path) -> None:
     content[len(content) // 2] ^= 1
     (folder / "model.onnx").write_bytes(content)
     said = refused(folder)
-    expected = Artifact.load(TINY).card.sha256
+    expected = Artifact.load(TINY, TrackerCard).card.sha256
     assert "model.onnx" in said and expected in said
     assert hashlib.sha256(content).hexdigest() in said
     assert "python -m tests.models.tiny" in said
 
 
 def test_a_model_that_is_no_graph_is_refused(folder: Path) -> None:
-    card = Artifact.load(folder).card
+    card = Artifact.load(folder, TrackerCard).card
     for content in (b"", b"not a graph", (folder / "model.onnx").read_bytes()[:-100]):
         write_artifact(folder, card, content)
         assert "ONNX graph" in refused(folder)
@@ -150,15 +150,25 @@ def test_what_is_too_large_is_refused_unread(
 
 
 def test_a_card_is_checked_when_it_is_made() -> None:
-    card = Artifact.load(TINY).card
+    card = Artifact.load(TINY, TrackerCard).card
     with pytest.raises(ValueError, match="R: expected 3 of each"):
         replace(card, R=((1.0,),))
     with pytest.raises(SchemaError):
-        build(Card, {**plain(card), "sha256": "12"})
+        build(TrackerCard, {**plain(card), "sha256": "12"})
 
 
 def test_shipped_artifacts_load_by_name() -> None:
     for name in shipped():
-        artifact = Artifact.load(name)
+        artifact = Artifact.load(name, type(read_card(name)))
         assert artifact.card.name == name
         assert artifact.session().inputs
+
+
+def test_an_artifact_of_another_kind_is_refused() -> None:
+    with pytest.raises(ArtifactError, match=r"expected a DetectorCard.*kalmannet"):
+        Artifact.load(TINY, DetectorCard)
+
+
+def test_an_unknown_kind_is_refused(folder: Path) -> None:
+    edit(folder, 'kind = "kalmannet"', 'kind = "kalmanet"')
+    assert "kind: expected one of kalmannet, factor_graph" in refused(folder)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from streamproc.card import DetectorCard, ErrorRow, MetricRow, TrackerCard
 from streamproc.cli.command import add_command, counted, print_json
 
+AnyCard = TrackerCard | DetectorCard
+
 if TYPE_CHECKING:
-    from streamproc.card import Card, MetricRow
     from streamproc.cli.command import Subparsers
 
 
@@ -33,18 +35,18 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the list, or one card."""
-    from streamproc.artifact import Artifact, shipped
+    from streamproc.artifact import read_card, shipped
     from streamproc.schema import plain
 
     if args.name is not None:
-        card = Artifact.load(args.name).card
+        card = read_card(args.name)
         print_json(plain(card)) if args.json else print(text(card))
         return 0
-    cards = [Artifact.load(name).card for name in shipped()]
+    cards = [read_card(name) for name in shipped()]
     if args.json:
         print_json({card.name: [plain(row) for row in card.metrics] for card in cards})
     elif not cards:
-        print("none come along; make one with streamproc train kalmannet")
+        print("none come along; make one with streamproc train")
     else:
         width = max(len(card.name) for card in cards)
         for card in cards:
@@ -52,8 +54,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def headline(card: Card) -> str:
+def headline(card: AnyCard) -> str:
     """Its figure beside that of the best classical row of the same case."""
+    return (
+        _tracker_line(card) if isinstance(card, TrackerCard) else _detector_line(card)
+    )
+
+
+def _tracker_line(card: TrackerCard) -> str:
     mine = next((row for row in card.metrics if row.row == card.kind), None)
     if mine is None:
         return f"{card.kind}, {card.model.name}: no figures"
@@ -62,36 +70,68 @@ def headline(card: Card) -> str:
     ]
     best = min(rivals, key=lambda row: row.mean_db, default=None)
     beside = f"; {best.row} {best.mean_db:.2f} dB" if best is not None else ""
-    return f"{card.kind} {_figure(mine)}{beside}"
+    return f"{card.kind} {_decibels(mine)}{beside}"
 
 
-def _figure(row: MetricRow) -> str:
+def _detector_line(card: DetectorCard) -> str:
+    told = f"{card.kind}, {card.constellation}, memory {card.memory}, {card.head}"
+    rows = [f"{row.row} {_rate(row)}" for row in card.metrics]
+    return "; ".join([told, *rows])
+
+
+def _decibels(row: MetricRow) -> str:
     if row.seeds == 1:
         return f"{row.mean_db:.2f} dB"
     seeds = counted(row.seeds, "training seed")
     return f"{row.mean_db:.2f} dB ± {row.std_db:.2f} over {seeds}"
 
 
-def text(card: Card) -> str:
+def _rate(row: ErrorRow) -> str:
+    seeds = f", {row.seeds} training seeds" if row.seeds > 1 else ""
+    return f"SER {row.ser:.4g} ± {row.se:.2g}{seeds}"
+
+
+def text(card: AnyCard) -> str:
     """A card as a person reads it."""
-    made, network = card.training, card.network
-    params = ", ".join(f"{key} = {value}" for key, value in card.model.params.items())
+    made = card.training
+    own = _tracker_text(card) if isinstance(card, TrackerCard) else _detector_text(card)
     lines = [
         f"{card.name}: {card.kind}, made by {card.package}",
-        f"believes   {card.model.name}({params})",
-        f"takes      {card.m} observed components",
-        f"gives      {card.n} components of a state, their covariance, the gain",
-        f"network    architecture {network.architecture}, in_mult {network.in_mult}, "
-        f"out_mult {network.out_mult}",
+        *own,
         f"trained    {made.recipe}, seed {made.seed}, {made.iterations:,} iterations, "
         f"{made.minutes:.1f} min",
         f"again      {made.command}",
         f"sha256     {card.sha256}",
     ]
-    for number, row in enumerate(card.metrics):
-        told = "reaches" if number == 0 else ""
-        lines.append(f"{told:<10} {row.row:<10} {_figure(row)}, {row.case}")
+    for number, figure in enumerate(_figures(card)):
+        lines.append(f"{'' if number else 'reaches':<10} {figure}")
     for number, failure in enumerate(card.known_failures):
-        told = "beware" if number == 0 else ""
-        lines.append(f"{told:<10} {failure}")
+        lines.append(f"{'' if number else 'beware':<10} {failure}")
     return "\n".join(lines)
+
+
+def _figures(card: AnyCard) -> list[str]:
+    if isinstance(card, TrackerCard):
+        return [f"{r.row:<10} {_decibels(r)}, {r.case}" for r in card.metrics]
+    return [f"{r.row:<10} {_rate(r)}, {r.case}" for r in card.metrics]
+
+
+def _tracker_text(card: TrackerCard) -> list[str]:
+    network = card.network
+    params = ", ".join(f"{key} = {value}" for key, value in card.model.params.items())
+    return [
+        f"believes   {card.model.name}({params})",
+        f"takes      {card.m} observed components",
+        f"gives      {card.n} components of a state, their covariance, the gain",
+        f"network    architecture {network.architecture}, in_mult {network.in_mult}, "
+        f"out_mult {network.out_mult}",
+    ]
+
+
+def _detector_text(card: DetectorCard) -> list[str]:
+    base = "" if card.base == "none" else f" around class means from {card.base}"
+    return [
+        f"takes      samples of {card.constellation} through {card.memory} taps",
+        f"gives      the log-likelihood of {card.outputs[0].shape[0]} classes",
+        f"network    {card.head}{base}, from {card.labels:,} known symbols",
+    ]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from streamproc.artifact import CARD, Artifact, shipped
-from streamproc.card import Card
+from streamproc.artifact import CARD, Artifact, read_card, shipped
+from streamproc.card import TrackerCard
 from streamproc.errors import ArtifactError
 from streamproc.evaluation.cases import Case, Row
 from streamproc.evaluation.recording import Pool
@@ -58,17 +58,17 @@ def _pool(recipe: dict[str, Any]) -> Pool:
     )
 
 
-def learned(case: Case, row: Row, folder: Path | None) -> list[Artifact]:
+def learned(case: Case, row: Row, folder: Path | None) -> list[Artifact[TrackerCard]]:
     """The artifact of a row, then those of its other training seeds, where kept.
 
     folder: that holds artifacts by name, or is one; None: what is shipped.
     ArtifactError where there is none, or it was trained for another f or h.
     """
-    first = Artifact.load(_place(row.artifact, folder))
+    first = Artifact.load(_place(row.artifact, folder), TrackerCard)
     seeds = Path(first.folder) / "seeds"
     found = [first]
     for place in sorted(seeds.iterdir()) if seeds.is_dir() else ():
-        one = Artifact.load(place)
+        one = Artifact.load(place, TrackerCard)
         if one.card.training.seed != first.card.training.seed:
             found.append(one)
     believed = statespace(case.model, **{**case.params, **row.params})
@@ -82,14 +82,14 @@ def _place(name: str, folder: Path | None) -> str | Path:
         if name not in shipped():
             raise ArtifactError(f"no artifact {name!r} comes along yet")
         return name
-    if (folder / CARD).is_file() and Artifact.load(folder).card.name == name:
+    if (folder / CARD).is_file() and read_card(folder).name == name:
         return folder
     if not (folder / name).is_dir():
         raise ArtifactError(f"no artifact {name!r} in {folder}")
     return folder / name
 
 
-def tracker(artifact: Artifact, tracks: int, gate: float) -> Filter:
+def tracker(artifact: Artifact[TrackerCard], tracks: int, gate: float) -> Filter:
     """The filter of an artifact, as its card says."""
     card = artifact.card
     network = Network(
@@ -108,18 +108,18 @@ def tracker(artifact: Artifact, tracks: int, gate: float) -> Filter:
     )
 
 
-def model_of(card: Card) -> StateSpace:
+def model_of(card: TrackerCard) -> StateSpace:
     """What an artifact believes."""
     made = statespace(card.model.name, **card.model.params)
     return made.with_noise(np.array(card.Q), np.array(card.R))
 
 
-def card_db(card: Card) -> tuple[float, ...]:
+def card_db(card: TrackerCard) -> tuple[float, ...]:
     """What its card says of every training seed, on the test split of its own scene."""
     return next((row.each_db for row in card.metrics if row.row == ROW), ())
 
 
-def _check_model(artifact: Artifact, believed: StateSpace) -> None:
+def _check_model(artifact: Artifact[TrackerCard], believed: StateSpace) -> None:
     mine = model_of(artifact.card)
     same = (mine.n, mine.m) == (believed.n, believed.m)
     if same:

@@ -18,7 +18,7 @@ def tables(
     state_units: Sequence[str] = (),
     observation_units: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The fields of a Card that follow from the network itself."""
+    """The fields of a TrackerCard that follow from the network itself."""
     config, n, m = trained.config, trained.n, trained.m
     x, y = tuple(state_units), tuple(observation_units)
     rows = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from streamproc.artifact import write_artifact
-from streamproc.card import Card, MetricRow, ModelTable, TrainingTable
+from streamproc.card import MetricRow, ModelTable, TrackerCard, TrainingTable
 from streamproc.frame import Array
 from streamproc.models.checkpoint import Progress
 from streamproc.models.export import Trained as Exported
@@ -80,11 +80,11 @@ def _card(
     one: Trained,
     rows: tuple[MetricRow, ...],
     command: str,
-) -> Card:
+) -> TrackerCard:
     recipe, model = setting.recipe, setting.model
-    return Card(
+    return TrackerCard(
         name=recipe.name,
-        package=_version(),
+        package=version(),
         sha256=UNHASHED,
         nis_scale=one.nis_scale,
         Q=_matrix(model.Q),
@@ -104,7 +104,8 @@ def _card(
     )
 
 
-def _version() -> str:
+def version() -> str:
+    """Of the package that trains."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

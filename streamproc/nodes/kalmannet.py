@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from streamproc.artifact import Artifact
+from streamproc.card import TrackerCard
 from streamproc.errors import ArtifactError, ConfigError, GraphError
 from streamproc.filters import Estimate, Filter
 from streamproc.filters.guard import Guarded
@@ -45,7 +46,7 @@ class KalmanNet(Tracker[KalmanNetConfig]):
     """
 
     def state_space(self) -> StateSpace:
-        self._artifact = artifact = Artifact.load(self.config.model)
+        self._artifact = artifact = Artifact.load(self.config.model, TrackerCard)
         card = artifact.card
         try:
             found = model(card.model.name, **card.model.params)

@@ -12,7 +12,7 @@ import pytest
 
 from streamproc import artifact as artifacts
 from streamproc.artifact import Artifact, write_artifact
-from streamproc.card import MetricRow
+from streamproc.card import MetricRow, TrackerCard
 from streamproc.cli import main
 from streamproc.cli.bar import Bar
 from streamproc.cli.models import headline
@@ -31,7 +31,11 @@ def scored():
         metric("ekf", -6.1),
         metric("ukf", -6.2),
     )
-    return replace(Artifact.load(TINY).card, metrics=rows, known_failures=("none yet",))
+    return replace(
+        Artifact.load(TINY, TrackerCard).card,
+        metrics=rows,
+        known_failures=("none yet",),
+    )
 
 
 def test_evaluate_prints_a_table_per_case(capsys):
@@ -89,7 +93,7 @@ def test_a_picture_alone_is_drawn_without_tables(tmp_path, capsys):
 
 
 def test_models_lists_what_comes_along(monkeypatch, capsys, tmp_path):
-    write_artifact(tmp_path / "tiny", scored(), Artifact.load(TINY).model)
+    write_artifact(tmp_path / "tiny", scored(), Artifact.load(TINY, TrackerCard).model)
     monkeypatch.setattr(artifacts, "shipped", lambda: ("tiny",))
     monkeypatch.setattr(artifacts, "_folder", lambda name: tmp_path / name)
     assert main(["models"]) == 0
@@ -103,11 +107,11 @@ def test_models_lists_what_comes_along(monkeypatch, capsys, tmp_path):
 def test_models_without_any_says_how_to_make_one(monkeypatch, capsys):
     monkeypatch.setattr(artifacts, "shipped", lambda: ())
     assert main(["models"]) == 0
-    assert "streamproc train kalmannet" in capsys.readouterr().out
+    assert "streamproc train" in capsys.readouterr().out
 
 
 def test_models_shows_one_card(capsys, tmp_path):
-    write_artifact(tmp_path / "tiny", scored(), Artifact.load(TINY).model)
+    write_artifact(tmp_path / "tiny", scored(), Artifact.load(TINY, TrackerCard).model)
     assert main(["models", str(tmp_path / "tiny")]) == 0
     text = capsys.readouterr().out
     for words in ("tiny: kalmannet", "lorenz(", "ekf        -6.10 dB", "none yet"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamproc.artifact import Artifact, write_artifact
-from streamproc.card import MetricRow
+from streamproc.card import MetricRow, TrackerCard
 from streamproc.errors import ArtifactError
 from streamproc.evaluation.cases import CASES, Row
 from streamproc.evaluation.learned import (
@@ -32,7 +32,7 @@ CASE = replace(CASES["decimation"], frames=40, rows=(ROW,))
 def folder(tmp_path):
     """Artifacts by name: one, and the same as if trained from two other seeds."""
     shutil.copytree(TINY, tmp_path / "tiny")
-    first = Artifact.load(TINY)
+    first = Artifact.load(TINY, TrackerCard)
     for seed in (7, 8, first.card.training.seed):
         training = replace(first.card.training, seed=seed)
         card = replace(first.card, training=training)
@@ -47,7 +47,7 @@ def test_all_training_seeds_are_scored_once(folder):
 
 
 def test_without_kept_seeds_the_card_tells_of_them_in_its_own_case_only(tmp_path):
-    first = Artifact.load(TINY)
+    first = Artifact.load(TINY, TrackerCard)
     rows = (
         MetricRow(
             case="its own", row="kalmannet", mean_db=-1.5, std_db=0.5, each_db=(-1, -2)
@@ -62,7 +62,7 @@ def test_without_kept_seeds_the_card_tells_of_them_in_its_own_case_only(tmp_path
 
 
 def test_a_tracker_believes_what_its_card_says():
-    artifact = Artifact.load(TINY)
+    artifact = Artifact.load(TINY, TrackerCard)
     filter_ = tracker(artifact, 4, 30.0)
     assert filter_.tracks == 4 and filter_.gate == 30.0
     assert np.allclose(filter_.model.Q, artifact.card.Q)
@@ -101,7 +101,7 @@ def test_what_a_recipe_trains_on_is_among_the_training_truth():
 
 def test_a_network_on_top_of_an_ekf_runs_on_top_of_one():
     """Its gain is added to the EKF's: without weights that is an EKF."""
-    artifact = Artifact.load(TINY)
+    artifact = Artifact.load(TINY, TrackerCard)
     network = replace(artifact.card.network, base="ekf")
     based = replace(artifact, card=replace(artifact.card, network=network))
     silent = {name: 0 * weight for name, weight in artifact.weights().items()}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from streamproc.artifact import Artifact, shipped
+from streamproc.card import TrackerCard
 from streamproc.errors import ArtifactError
 from streamproc.filters import kalmannet_layers, kalmannet_step
 from streamproc.filters.kalmannet_engine import EACH, Net, NumbaNet
@@ -40,7 +41,7 @@ each_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda e: e.name)
 
 @pytest.fixture(scope="module")
 def tiny() -> Artifact:
-    return Artifact.load(TINY)
+    return Artifact.load(TINY, TrackerCard)
 
 
 @pytest.mark.parametrize("tracks", [1, 7, EACH, EACH + 1, 300])
@@ -60,7 +61,7 @@ def test_engines_agree_on_every_output(tiny: Artifact, tracks: int) -> None:
 
 def both(where: str, tracks: int, steps: int) -> list[tuple[Array, Array]]:
     """x and P of both engines over the same observations."""
-    artifact = Artifact.load(where)
+    artifact = Artifact.load(where, TrackerCard)
     filters = [
         filter_of(artifact, make(artifact, tracks)) for make in (numba_net, onnx_net)
     ]

@@ -33,14 +33,20 @@ FLOORS = {
     "schema": Floor("streamproc.schema streamproc.schema.*", "errors"),
     "artifact": Floor("streamproc.artifact streamproc.card", "schema frame errors"),
     "device": Floor("streamproc.device", "kernels frame errors"),
+    "modulation": Floor("streamproc.modulation", "frame errors"),
     "statespace": Floor(
         "streamproc.statespace streamproc.statespace.*", "schema frame errors"
     ),
     "sims": Floor(
-        "streamproc.sims streamproc.sims.*", "statespace schema frame errors"
+        "streamproc.sims streamproc.sims.*",
+        "modulation statespace schema frame errors",
     ),
     "filters": Floor(
         "streamproc.filters streamproc.filters.*", "statespace frame errors"
+    ),
+    "detection": Floor(
+        "streamproc.detection streamproc.detection.*",
+        "modulation device frame errors",
     ),
     "node": Floor("streamproc.node", "frame errors"),
     "mount": Floor("streamproc.mount", "node frame errors"),
@@ -66,7 +72,8 @@ FLOORS = {
     "kinds": Floor("streamproc.nodes", "node errors"),
     "nodes": Floor(
         "streamproc.nodes.*",
-        "filters statespace artifact device node schema frame errors",
+        "detection modulation filters statespace artifact device node schema frame "
+        "errors",
     ),
     "graph": Floor(
         "streamproc.graph streamproc.graph.*", "kinds node schema frame errors"
@@ -82,17 +89,22 @@ FLOORS = {
     "embedding": Floor("streamproc.embedding", "mount kinds node schema frame errors"),
     "evaluation": Floor(
         "streamproc.evaluation streamproc.evaluation.*",
-        "filters statespace artifact sims schema frame errors",
+        "detection modulation filters statespace artifact sims schema frame errors",
     ),
     "models": Floor(
         "streamproc.models streamproc.models.*",
-        "evaluation filters artifact statespace world sims schema frame errors",
+        "evaluation detection modulation filters artifact statespace world sims schema "
+        "frame errors",
     ),
-    # The one command that trains.
-    "training": Floor("streamproc.cli.train", "models cli errors"),
+    # The commands that train.
+    "training": Floor(
+        "streamproc.cli.train streamproc.cli.train_* streamproc.cli.evaluate_detection",
+        "models evaluation cli errors",
+    ),
     "cli": Floor(
         "streamproc.cli streamproc.cli.* streamproc.__main__",
-        "evaluation artifact runtime config graph kinds node schema frame errors",
+        "training evaluation artifact runtime config graph kinds node schema frame "
+        "errors",
     ),
     "public": Floor("streamproc", "embedding node frame errors"),
 }

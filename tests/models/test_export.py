@@ -12,7 +12,7 @@ torch = pytest.importorskip(
 )
 
 from streamproc.artifact import Artifact, write_artifact  # noqa: E402
-from streamproc.card import NetworkTable  # noqa: E402
+from streamproc.card import NetworkTable, TrackerCard  # noqa: E402, TrackerCard
 from streamproc.filters.kalmannet import KalmanNet  # noqa: E402
 from streamproc.filters.kalmannet_engine import Made, Net, NumbaNet  # noqa: E402
 from streamproc.filters.kalmannet_onnx import OnnxNet  # noqa: E402
@@ -74,7 +74,7 @@ def artifact_of(trained: Trained, folder: Path) -> Artifact:
     path = folder / "model.onnx"
     export(trained, path)
     write_artifact(folder, card_of(trained), path.read_bytes())
-    return Artifact.load(folder)
+    return Artifact.load(folder, TrackerCard)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")

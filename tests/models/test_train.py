@@ -168,6 +168,7 @@ def test_the_engine_runs_what_was_trained() -> None:
 def test_an_artifact_says_how_it_was_made_and_what_it_can_do(tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="export needs streamproc[train]")
     from streamproc.artifact import Artifact
+    from streamproc.card import TrackerCard
 
     setting = prepare(small(iterations=150), (4, 5))
     progress = train(setting)
@@ -176,7 +177,7 @@ def test_an_artifact_says_how_it_was_made_and_what_it_can_do(tmp_path: Path) -> 
         setting, progress, trained, metrics(setting, trained), "c", tmp_path
     )
     assert sorted(f == tmp_path for f in folders) == [False, True]
-    card = Artifact.load(tmp_path).card
+    card = Artifact.load(tmp_path, TrackerCard).card
     assert card.training.seed == (4, 5)[int(np.argmin(progress.best_db))]
     rows = {row.row: row for row in card.metrics}
     assert rows["kalmannet"].seeds == 2 and rows["ekf"].mean_db < 0

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from streamproc.artifact import write_artifact
-from streamproc.card import Card, MetricRow, ModelTable, TrainingTable
+from streamproc.card import MetricRow, ModelTable, TrackerCard, TrainingTable
 from streamproc.models.export import Trained, export
 from streamproc.models.network import NetworkConfig, Scales, initial, one_seed
 from streamproc.models.ports import tables
@@ -31,7 +31,7 @@ def untrained(config: NetworkConfig, n: int, m: int, seed: int = 0) -> Trained:
     return Trained(config, n, m, scales, weights)
 
 
-def card_of(trained: Trained, **changes: Any) -> Card:
+def card_of(trained: Trained, **changes: Any) -> TrackerCard:
     n, m = trained.n, trained.m
     lorenz = {"f": "taylor", "order": 5, "r2": 1.0}
     values = {
@@ -54,7 +54,7 @@ def card_of(trained: Trained, **changes: Any) -> Card:
         **tables(trained),
         **changes,
     }
-    return Card(**values)  # type: ignore[arg-type]
+    return TrackerCard(**values)  # type: ignore[arg-type]
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamproc.artifact import Artifact, write_artifact
-from streamproc.card import ModelTable
+from streamproc.card import ModelTable, TrackerCard
 from streamproc.errors import ArtifactError, PlacementError
 from streamproc.frame import Flags
 from streamproc.nodes.kalmannet import KalmanNet, KalmanNetConfig
@@ -80,7 +80,7 @@ def test_the_twin_takes_over_and_says_so() -> None:
 
 
 def test_a_card_of_another_model_is_refused(tmp_path: Path) -> None:
-    tiny = Artifact.load(TINY)
+    tiny = Artifact.load(TINY, TrackerCard)
     table = {**plain(tiny.card), "model": plain(ModelTable(name="pendulum", params={}))}
     write_artifact(tmp_path, build(type(tiny.card), table), tiny.model)
     with pytest.raises(ArtifactError, match="expected a model of 3 components"):
