@@ -56,19 +56,44 @@ class Row:
 
 def benches() -> Iterator[Bench]:
     rng = np.random.default_rng(0)
-    yield from _bcjr(rng)
+    yield from _trellises(rng)
+    yield from _mixture(rng)
     yield from _svt(rng)
     yield from _ekf(rng)
     yield from _lorenz(rng)
 
 
-def _bcjr(rng: np.random.Generator) -> Iterator[Bench]:
-    for sequences, symbols, keep in ((1, 64, 32), (1, 544, 512), (64, 256, 224)):
-        loglik = 3 * rng.normal(size=(sequences, symbols, 16))
-        alpha = np.full((sequences, 16), 1 / 16)
-        args = (loglik, keep, alpha, np.empty((sequences, keep)))
-        size = f"{sequences}x{symbols}"
-        yield Bench("bcjr", size, "f8", args, sequences * symbols, "symbol")
+WINDOW, LAG = 160, 40
+TRELLISES = ((2, 4, 1, 512), (2, 4, 1, 16000), (2, 4, 64, 160), (2, 6, 1, 512),
+             (4, 4, 1, 512), (16, 2, 1, 512))  # fmt: skip
+
+
+def _trellises(rng: np.random.Generator) -> Iterator[Bench]:
+    """M symbols, L taps; items are the symbols decided, LAG more are looked at."""
+    for m, taps, sequences, keep in TRELLISES:
+        shape = (sequences, keep, m)
+        loglik = 3 * rng.normal(size=(sequences, keep + LAG, m**taps))
+        state = np.full((sequences, m ** (taps - 1)), 1 / m ** (taps - 1))
+        given = (loglik, np.empty((sequences, 0, m)), WINDOW, LAG)
+        outputs: dict[str, tuple[Any, ...]] = {
+            "bcjr": (state, np.empty(shape), np.empty(shape[:2])),
+            "max_log": (np.log(state), np.empty(shape)),
+            "viterbi": (np.log(state), np.empty(shape[:2], np.int8)),
+        }
+        for name, out in outputs.items():
+            size = f"M{m}L{taps},{sequences}x{keep}"
+            items = sequences * keep
+            yield Bench(name, size, "f8", (*given, *out), items, "symbol")
+
+
+def _mixture(rng: np.random.Generator) -> Iterator[Bench]:
+    for classes, dims in ((16, 1), (256, 2)):
+        for terms in (1, 2, 4):
+            y, means = rng.normal(size=(512, dims)), rng.normal(size=(classes, dims))
+            noise = (np.log(np.full(terms, 1 / terms)), np.arange(1.0, terms + 1))
+            args = (3 * y, means, *noise, np.empty((512, classes)))
+            size = f"512,C{classes}D{dims}K{terms}"
+            yield Bench("mixture", size, "f8", args, 512, "symbol")
 
 
 def _svt(rng: np.random.Generator) -> Iterator[Bench]:

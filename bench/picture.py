@@ -81,11 +81,11 @@ def draw_detector(axes: Any) -> None:
     llr = np.concatenate([out.llr.data for out in made])
     true = np.concatenate([frame.data for frame in shown["truth"]])[: len(llr)]
     bins = np.linspace(-40, 40, 81)
-    for symbol, color in ((-1, SEEN), (1, MADE)):
+    for symbol, color in ((0, SEEN), (1, MADE)):
         axes.hist(
-            llr[true == symbol], bins, color=color, alpha=0.8, label=f"{symbol:+d}"
+            llr[true == symbol], bins, color=color, alpha=0.8, label=f"{symbol}"
         )
-    ser = np.mean((llr > 0) != (true > 0))
+    ser = np.mean((llr > 0) != (true == 1))
     axes.set_title(f"detect: {ser:.2%} symbol errors (long run: 1.40 %)")
     axes.set_xlabel("log-likelihood ratio, nats")
     axes.legend(frameon=False, fontsize=8, title="sent", title_fontsize=8)

@@ -196,7 +196,7 @@ class DetectorCard(Card):
     len(constellation)**memory classes, the newest symbol's digit the lowest.
     head: mixture, noise around class means; poisson, counts at class rates; dnn, a
     classifier of samples; residual, a classifier added to a mixture.
-    base: what class means come from: taps of a channel, or each its own.
+    base: what class means come from: taps of a channel, each its own, or in between.
     labels: symbols it learned from.
     evidence, evidence_std: log p(y) of a sample given all before it, on validation:
     mean and deviation, nats; where a channel is another one, it is far below.
@@ -206,7 +206,7 @@ class DetectorCard(Card):
     constellation: str
     memory: Annotated[int, Min(1)]
     head: Literal["mixture", "poisson", "dnn", "residual"]
-    base: Literal["taps", "means", "none"] = "taps"
+    base: Literal["taps", "means", "blend"] = "taps"
     labels: Count
     evidence: float
     evidence_std: Above0

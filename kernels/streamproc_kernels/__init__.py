@@ -72,8 +72,28 @@ _ROWS = (
     ),
     Kernel(
         "bcjr",
-        "bit posteriors on a 16-state trellis, with the forward state carried",
+        "symbol posteriors on the trellis of a channel, the forward state carried",
         {"f8": Tolerance(1e-11, 1e-11, "T scalings of eps64, then a logarithm")},
+    ),
+    Kernel(
+        "class_posterior",
+        "posteriors of classes on the same trellis, whole sequences, for EM",
+        {"f8": Tolerance(1e-12, 1e-12, "T scalings of eps64, then a quotient")},
+    ),
+    Kernel(
+        "max_log",
+        "differences of the best paths through each symbol, the same trellis",
+        {"f8": Tolerance(1e-12, 1e-12, "sums of T metrics, eps64 each")},
+    ),
+    Kernel(
+        "viterbi",
+        "the likeliest sequence on the same trellis, traced back",
+        {"f8": Tolerance(1e-12, 1e-12, "sums of T metrics, eps64 each")},
+    ),
+    Kernel(
+        "mixture",
+        "log-likelihoods of classes under noise that is a mixture of Gaussians",
+        {"f8": Tolerance(1e-14, 1e-13, "a square, an exponential, a logarithm")},
     ),
     Kernel(
         "svt",

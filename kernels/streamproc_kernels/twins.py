@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamproc_kernels import KERNELS, Tolerance, Twin, pick
 
 Rng = np.random.Generator
-GARBAGE = 777.0  # what outputs hold before the call: an unwritten one shows
+GARBAGE = 77.0  # what outputs hold before the call: an unwritten one shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,31 +173,129 @@ def _ekf_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
     yield Case("in place", (*whole.args[:7], x, covariance, whole.args[9]))
 
 
-def _bcjr_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
-    def case(label: str, loglik: Any, keep: int, alpha: Any = None) -> Case:
-        sequences = loglik.shape[0]
-        start = np.full((sequences, 16), 1 / 16) if alpha is None else alpha
-        return Case(label, (loglik, keep, start, _garbage((sequences, keep))))
+@dataclass(frozen=True, slots=True)
+class _Trellis:
+    """Inputs of the trellis kernels; `start` is a distribution of the state."""
 
-    def draw(sequences: int, symbols: int, nats: float = 3.0) -> NDArray[Any]:
-        return rng.normal(size=(sequences, symbols, 16)) * nats - 5.0
+    label: str
+    loglik: NDArray[Any]
+    prior: NDArray[Any]
+    window: int
+    lag: int
+    keep: int
+    start: NDArray[Any]
 
-    yield case("one symbol", draw(1, 1), 1)
-    yield case("look ahead", draw(2, 40), 8)
-    yield case("odd window", draw(3, 37), 37)
-    yield case("keep nothing", draw(2, 5), 0)
-    yield case("no symbols", draw(2, 0), 0)
-    yield case("many sequences", draw(33, 20), 12)
-    known = np.zeros((2, 16))
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return (len(self.loglik), self.keep, self.prior.shape[2])
+
+
+def _trellises(rng: Rng) -> Iterator[_Trellis]:
+    def row(
+        label: str, loglik: Any, *shape: int, prior: Any = None, start: Any = None
+    ) -> _Trellis:
+        window, lag, keep, symbols = shape
+        sequences, _, classes = loglik.shape
+        states = classes // symbols
+        if prior is None:
+            prior = np.empty((sequences, 0, symbols))
+        if start is None:
+            start = np.full((sequences, states), 1 / states)
+        return _Trellis(label, loglik, prior, window, lag, keep, start)
+
+    def draw(*shape: int, nats: float = 3.0) -> NDArray[Any]:
+        return rng.normal(size=shape) * nats - 5.0
+
+    yield row("one symbol", draw(1, 1, 16), 1, 0, 1, 2)
+    yield row("look ahead", draw(2, 40, 16), 8, 32, 8, 2)
+    yield row("windows, the last one short", draw(3, 37, 16), 9, 5, 31, 2)
+    yield row("as far as there is", draw(2, 20, 16), 7, 100, 20, 2)
+    yield row("keep nothing", draw(2, 5, 16), 4, 1, 0, 2)
+    yield row("no symbols", draw(2, 0, 16), 4, 1, 0, 2)
+    yield row("many sequences", draw(33, 20, 16), 12, 8, 12, 2)
+    known = np.zeros((2, 8))
     known[:, 5] = 1
-    yield case("known start", draw(2, 12), 9, known)
-    yield case("carried start", draw(4, 12), 9, rng.dirichlet(np.ones(16), 4))
-    yield case("sharp, floor untouched", rng.uniform(-99, 0, (2, 50, 16)), 50)
-    yield case("large offsets", draw(1, 20) - 1e4 * rng.random((1, 20, 1)), 20)
-    erased = draw(2, 30)
+    yield row("known start", draw(2, 12, 16), 9, 3, 9, 2, start=known)
+    carried = rng.dirichlet(np.ones(8), 4)
+    yield row("carried start", draw(4, 12, 16), 9, 3, 9, 2, start=carried)
+    yield row("no memory", draw(2, 20, 4), 6, 2, 17, 4, prior=draw(2, 20, 4))
+    yield row("quaternary", draw(2, 25, 64), 10, 5, 20, 4, prior=draw(2, 25, 4))
+    yield row("ternary", draw(2, 25, 9), 10, 5, 20, 3, prior=draw(2, 25, 3))
+    yield row("six taps", draw(1, 30, 64), 30, 0, 30, 2, prior=draw(1, 30, 2))
+    yield row("sharp", rng.uniform(-99, 0, (2, 50, 16)), 50, 0, 50, 2)
+    yield row("mismatched", rng.uniform(-1e4, 0, (2, 50, 16)), 20, 5, 50, 2)
+    yield row("large offsets", draw(1, 20, 16) - 1e4, 20, 0, 20, 2)
+    erased, prior = draw(2, 30, 16), draw(2, 30, 2)
     erased[0, 4], erased[0, 10, 3], erased[1, 29] = np.nan, np.nan, -7.0
     erased[1, 6], erased[1, 8, 2] = -np.inf, np.inf
-    yield case("erasures", erased, 30)
+    yield row("erasures", erased, 30, 0, 30, 2)
+    prior[0, 3, 1], prior[0, 10, 0] = -np.inf, -np.inf  # one of them erased
+    prior[1, 3, 0], prior[1, 4], prior[1, 5, 1] = np.nan, -np.inf, np.inf
+    yield row(
+        "known symbols, priors that say nothing", erased, 9, 6, 30, 2, prior=prior
+    )
+
+
+def _bcjr_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
+    for one in _trellises(rng):
+        out = _garbage(one.sizes), _garbage(one.sizes[:2])
+        args = (one.loglik, one.prior, one.window, one.lag, one.start, *out)
+        yield Case(one.label, args)
+
+
+def _class_posterior_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
+    for one in _trellises(rng):
+        out = _garbage(one.loglik.shape), _garbage(one.loglik.shape[:2])
+        yield Case(one.label, (one.loglik, one.prior, one.start, *out))
+
+
+def _log_start(one: _Trellis) -> NDArray[Any]:
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(one.start / one.start.max(axis=1, keepdims=True)))
+
+
+def _max_log_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
+    for one in _trellises(rng):
+        args = (one.loglik, one.prior, one.window, one.lag, _log_start(one))
+        yield Case(one.label, (*args, _garbage(one.sizes)))
+
+
+def _viterbi_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
+    for one in _trellises(rng):
+        args = (one.loglik, one.prior, one.window, one.lag, _log_start(one))
+        yield Case(one.label, (*args, _garbage(one.sizes[:2], np.int8)))
+    flat = np.zeros((2, 20, 16))
+    args = (flat, np.empty((2, 0, 2)), 8, 4, np.zeros((2, 8)))
+    yield Case("ties everywhere", (*args, _garbage((2, 20), np.int8)))
+
+
+def _mixture_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
+    def case(label: str, y: Any, classes: int, terms: int) -> Case:
+        means = rng.normal(size=(classes, y.shape[1]))
+        weight = np.log(rng.dirichlet(np.ones(terms)))
+        scale = np.exp(rng.normal(size=terms))
+        args = (y, means, weight, scale, _garbage((len(y), classes)))
+        return Case(label, args)
+
+    def draw(*shape: int) -> NDArray[Any]:
+        return 3 * rng.normal(size=shape)
+
+    for dims in (1, 2):
+        for terms in (1, 2, 3, 5):
+            label = f"{terms} terms in {dims} dimensions"
+            yield case(label, draw(50, dims), 16, terms)
+    yield case("one sample, one class", draw(1, 1), 1, 2)
+    yield case("no samples", draw(0, 1), 16, 2)
+    yield case("an odd number of classes", draw(31, 2), 9, 3)
+    yield case("many classes", draw(3, 2), 256, 2)
+    for terms in (1, 2, 4):
+        lost = draw(20, 2)
+        lost[3, 1], lost[5], lost[6, 0] = np.nan, np.inf, -2e100
+        yield case(f"what is not finite says nothing, {terms}", lost, 16, terms)
+        yield case(f"far away, {terms}", 1e6 * draw(20, 1), 4, terms)
+    whole = case("a term of no weight", draw(9, 1), 4, 3)
+    whole.args[2][1] = -np.inf
+    yield whole
 
 
 def _svt_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
@@ -242,5 +340,9 @@ _CASES: dict[str, Callable[[Rng, np.dtype[Any]], Iterator[Case]]] = {
     "lorenz_flow": _lorenz_cases,
     "ekf_step": _ekf_cases,
     "bcjr": _bcjr_cases,
+    "class_posterior": _class_posterior_cases,
+    "max_log": _max_log_cases,
+    "viterbi": _viterbi_cases,
+    "mixture": _mixture_cases,
     "svt": _svt_cases,
 }

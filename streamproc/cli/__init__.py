@@ -30,7 +30,7 @@ COMMANDS = {
     "schema": "print the JSON Schema of graph files",
     "train": "train a network, or tune the noise of a classical filter",
     "models": "list the trained models, or show one's card",
-    "evaluate": "score trackers on scenes that none has seen",
+    "evaluate": "score learned nodes on scenes that none has seen",
     "doctor": "say what this machine has and lacks",
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from streamproc.cli.bar import Bar
 from streamproc.cli.command import add_command, print_json
+from streamproc.cli.evaluate_detection import add_detection
 
 if TYPE_CHECKING:
     from streamproc.cli.command import Subparsers
@@ -23,16 +24,22 @@ SEED, TRAJECTORIES, MOST = 1, 10, 100
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add `evaluate` to the command line."""
+    parser = subparsers.add_parser("evaluate", description="Score learned nodes.")
+    kinds = parser.add_subparsers(metavar="WHAT", required=True)
+    _add_tracking(kinds)
+    add_detection(kinds)
+
+
+def _add_tracking(kinds: Subparsers) -> None:
     parser = add_command(
-        subparsers,
-        "evaluate",
+        kinds,
+        "tracking",
         run,
         "Score trackers on test trajectories: mean squared error in dB, its spread, "
         "how true the covariance is, time of a step. Every row sees the same "
         "observations; noise of classical rows was tuned on the training split.",
         "streamproc evaluate tracking --case decimation --seed 3",
     )
-    parser.add_argument("what", metavar="WHAT", choices=["tracking"], help="tracking")
     parser.add_argument(
         "--case",
         action="append",

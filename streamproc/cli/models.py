@@ -129,9 +129,9 @@ def _tracker_text(card: TrackerCard) -> list[str]:
 
 
 def _detector_text(card: DetectorCard) -> list[str]:
-    base = "" if card.base == "none" else f" around class means from {card.base}"
     return [
         f"takes      samples of {card.constellation} through {card.memory} taps",
         f"gives      the log-likelihood of {card.outputs[0].shape[0]} classes",
-        f"network    {card.head}{base}, from {card.labels:,} known symbols",
+        f"network    {card.head} around class means ({card.base}), from "
+        f"{card.labels:,} known symbols",
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamproc.cli.bar import Bar
 from streamproc.cli.command import add_command, print_json
+from streamproc.cli.train_factor_graph import add_factor_graph
 from streamproc.errors import ArtifactError, ConfigError, PlacementError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def add_parser(subparsers: Subparsers) -> None:
     kinds = parser.add_subparsers(metavar="KIND", required=True)
     _add_kalmannet(kinds)
     _add_kalman(kinds)
+    add_factor_graph(kinds)
 
 
 def _add_kalmannet(kinds: Subparsers) -> None:

@@ -110,6 +110,16 @@ def _frames(path: str) -> Array:
     return np.array(rows, np.float64)
 
 
+def samples(path: str) -> Array:
+    """The first arrays of all frames in a file, one after the other, (n,)."""
+    reel = load(FileSourceConfig(path=path), read=True)
+    frames = [reel.frame(index) for index in range(reel.count())]
+    rows = [next(iter(f.arrays.values())).ravel() for f in frames if f is not None]
+    if not rows:
+        raise ArtifactError(f"{path}: expected frames of samples, got none")
+    return np.concatenate(rows)
+
+
 class Drawing(NamedTuple):
     """How chunks are drawn. error (n): deviation of a filter that has settled."""
 

@@ -85,6 +85,7 @@ class IsiFrames(NamedTuple):
 
     observation: Frame
     truth: Frame
+    taps: Frame
 
 
 class UltrasoundFrames(NamedTuple):
@@ -169,7 +170,7 @@ class LorenzScene(_SceneSource[LorenzSceneConfig]):
 
 
 class IsiScene(_SceneSource[IsiSceneConfig]):
-    """Ports observation (symbol) f8, truth (symbol) i1."""
+    """Ports observation (symbol) f8 or c16, truth (symbol) i1, taps (tap)."""
 
     def _make(self) -> Scene:
         return Isi(self.config)

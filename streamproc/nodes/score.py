@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from streamproc.errors import BadFrameError, GraphError, PlacementError
-from streamproc.frame import FREE, Array, ArraySpec, Frame, Signature
+from streamproc.frame import DTYPES, FREE, Array, ArraySpec, Frame, Signature
 from streamproc.node import Node
 from streamproc.schema import Min
 
@@ -41,8 +41,9 @@ class Score(Node[ScoreConfig]):
     """The metric over everything scored so far, (1,) f8; nothing while skipping.
 
     Compares the truth's `data` with an array of the estimate, `data` or a tracker's
-    `x`; what counts of them must have one shape. For ser the truth is in {-1, +1} and
-    the estimate a symbol or an LLR, whose sign counts; zero is an error. Raises
+    `x`; what counts of them must have one shape. For ser the truth is the index of a
+    symbol, negative where it does not count, and the estimate an index too, or (a
+    float) the LLR log P(1) / P(0), whose sign counts; zero is an error. Raises
     BadFrameError for an estimate that is not finite.
     """
 
@@ -57,6 +58,8 @@ class Score(Node[ScoreConfig]):
         if self.config.array == DATA and DATA not in names and STATE in names:
             self._name = STATE
         wanted, given = truth.data, estimate.array(self._name)
+        if self.config.metric == "ser":
+            _check_indices(wanted, given)
         self._wanted, sizes = self._counted(wanted)
         self._given, others = self._counted(given)
         if len(sizes) != len(others) or any(
@@ -103,7 +106,9 @@ class Score(Node[ScoreConfig]):
         n = float(wanted.size)
         energy = 0.0
         if self.config.metric == "ser":
-            error = float(np.count_nonzero(np.sign(given) != wanted))
+            counts = wanted >= 0
+            n = float(np.count_nonzero(counts))
+            error = float(np.count_nonzero(_wrong(wanted, given) & counts))
         else:
             error = _energy(given - wanted)
             energy = _energy(wanted)
@@ -160,6 +165,22 @@ class Score(Node[ScoreConfig]):
         p = error / n
         spread = squares - 2 * p * products + p * p * sizes
         return float(math.sqrt(max(spread, 0.0)) / n)
+
+
+def _check_indices(truth: ArraySpec, estimate: ArraySpec) -> None:
+    """GraphError unless both can say which symbol they mean."""
+    if DTYPES[truth.dtype].kind not in "iu":
+        raise GraphError(f"ser: expected a truth of symbol indices, got {truth}")
+    if DTYPES[estimate.dtype].kind not in "iuf":
+        raise GraphError(f"ser: expected symbol indices or LLRs, got {estimate}")
+
+
+def _wrong(truth: Array, estimate: Array) -> Array:
+    """Where the estimate is not the symbol sent; of LLRs, where not on its side."""
+    side = truth.astype(np.int64)
+    if estimate.dtype.kind == "f":
+        side, estimate = 2 * side - 1, np.sign(estimate)
+    return np.not_equal(estimate, side)
 
 
 def _energy(values: Array) -> float:

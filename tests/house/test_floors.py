@@ -89,7 +89,8 @@ FLOORS = {
     "embedding": Floor("streamproc.embedding", "mount kinds node schema frame errors"),
     "evaluation": Floor(
         "streamproc.evaluation streamproc.evaluation.*",
-        "detection modulation filters statespace artifact sims schema frame errors",
+        "detection modulation device filters statespace artifact sims schema frame "
+        "errors",
     ),
     "models": Floor(
         "streamproc.models streamproc.models.*",
@@ -99,7 +100,7 @@ FLOORS = {
     # The commands that train.
     "training": Floor(
         "streamproc.cli.train streamproc.cli.train_* streamproc.cli.evaluate_detection",
-        "models evaluation cli errors",
+        "models evaluation cli artifact schema errors",
     ),
     "cli": Floor(
         "streamproc.cli streamproc.cli.* streamproc.__main__",

@@ -216,7 +216,7 @@ def test_asan_without_its_library_names_the_cure():
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_every_source_compiles_without_spills(source, arch):
     try:
-        compiled = nvrtc.compile(source.read_text(), arch)
+        compiled = nvrtc.compile(launch.text(source), arch)
     except DeviceMissing as missing:
         pytest.skip(f"NO CUDA COMPILED: {missing}")
     assert compiled.cubin.startswith(b"\x7fELF")
@@ -272,14 +272,14 @@ def test_cupy_gets_grid_threads_and_typed_arguments(fake_cupy):
     from streamproc_kernels.gpu import bcjr, cuda
 
     cuda._module.cache_clear()
-    loglik = np.zeros((3, 5, 16)).view(FakeArray)
-    alpha = np.zeros((3, 16)).view(FakeArray)
-    llr = np.zeros((3, 4)).view(FakeArray)
-    bcjr.build(cuda.Cuda())(loglik, 4, alpha, llr)
+    shapes = (3, 5, 16), (3, 0, 2), (3, 8), (3, 4, 2), (3, 4)
+    arrays = [np.zeros(shape).view(FakeArray) for shape in shapes]
+    bcjr.build(cuda.Cuda())(*arrays[:2], 4, 1, *arrays[2:])
     [(name, grid, threads, args)] = fake_cupy
-    assert (name, grid, threads) == ("bcjr", (3,), (16,))
-    assert [type(a) for a in args[1:3]] == [np.int32, np.int32]
-    assert args[-1].size >= 3 * 4 * 16
+    assert (name, grid, threads) == ("bcjr", (3,), (32,))
+    assert [type(a) for a in args[2:4]] == [np.int32, np.int32]
+    room = args[-1]
+    assert room >= 5 * 16 and args[-2].size >= 3 * room
     cuda._module.cache_clear()
 
 

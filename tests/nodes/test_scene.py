@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streamproc.errors import EndOfStream, PlacementError
+from streamproc.errors import ConfigError, EndOfStream, PlacementError
 from streamproc.node import Source, ports
 from streamproc.nodes.scene import (
     IsiScene,
@@ -33,6 +33,20 @@ def isi(**pace: Any) -> Source[Any]:
     return IsiScene(IsiSceneConfig(symbols=100, **pace))
 
 
+def fading(**pace: Any) -> Source[Any]:
+    config = IsiSceneConfig(
+        constellation="qpsk",
+        taps=(1.0, 0.5),
+        taps_imag=(0.0, -0.3),
+        tap_error_var=0.1,
+        pilots=10,
+        pilot_period=64,
+        symbols=100,
+        **pace,
+    )
+    return IsiScene(config)
+
+
 def ultrasound(**pace: Any) -> Source[Any]:
     return UltrasoundScene(UltrasoundSceneConfig(depth_px=10, width_px=8, **pace))
 
@@ -41,7 +55,7 @@ def statespace(**pace: Any) -> Source[Any]:
     return StateSpaceScene(StateSpaceSceneConfig(model="wheeled_robot", **pace))
 
 
-SCENES = pytest.mark.parametrize("make", [lorenz, isi, ultrasound, statespace])
+SCENES = pytest.mark.parametrize("make", [lorenz, isi, fading, ultrasound, statespace])
 
 
 @SCENES
@@ -76,8 +90,12 @@ def test_a_scene_ends_after_its_frames(make: Make) -> None:
 
 def test_accept_says_what_comes_out_before_anything_is_open() -> None:
     assert str(isi().accept()["truth"]) == "(symbol 100) i1"
+    assert str(isi().accept()["taps"]) == "(tap 4) f8"
+    assert str(fading().accept()["observation"]) == "(symbol 100) c16"
+    assert str(fading().accept()["taps"]) == "(tap 2) c16"
     assert str(ultrasound(rate_hz=20.0).accept()["image"]) == "(z 10, x 8) c8 @ 20 Hz"
     assert str(statespace().accept()["observation"]) == "(component 4) f8"
+    assert ports(IsiScene).outputs == ("observation", "truth", "taps")
     assert ports(UltrasoundScene).outputs == ("image", "truth", "tissue")
 
 
@@ -92,6 +110,10 @@ def test_configs_can_be_built_from_plain_values() -> None:
     config = build(LorenzSceneConfig, {"x0": [1, 2, 3], "rate_hz": 100, "q2": 0.1})
     assert config.x0 == (1, 2, 3) and config.rate_hz == 100
     assert build(LorenzSceneConfig, {"x0": "attractor"}).x0 == "attractor"
+    radio = {"constellation": "ook", "noise": "poisson", "taps": [1, 0.5], "pilots": 8}
+    assert build(IsiSceneConfig, radio).taps == (1.0, 0.5)
+    with pytest.raises(ConfigError, match="use 'ook'"):
+        build(IsiSceneConfig, {**radio, "constellation": "bpsk"})
     assert build(UltrasoundSceneConfig, {"speed_px": [0, 1]}).speed_px == (0, 1)
     table = {"model": "linear", "params": {"F": [[1.0]], "state": ["level"]}}
     assert build(StateSpaceSceneConfig, table).params["F"] == ((1.0,),)

@@ -33,10 +33,9 @@ def score(
 @pytest.mark.parametrize("metric", ["mse_db", "nmse_db", "psnr_db", "ser"])
 def test_score_keeps_the_contract(metric: Metric) -> None:
     truth, estimate = pair()
-    inputs = {
-        "truth": frames_of(np.sign(truth)),
-        "estimate": frames_of(np.sign(estimate)),
-    }
+    if metric == "ser":
+        truth, estimate = (truth > 0).astype("i1"), (estimate > 0).astype("i1")
+    inputs = {"truth": frames_of(truth), "estimate": frames_of(estimate)}
     check_node(lambda: Score(ScoreConfig(metric=metric, skip=3)), inputs)
 
 
@@ -68,19 +67,56 @@ def test_the_running_value_is_over_what_came_so_far() -> None:
 
 def test_symbol_errors_are_counted_for_symbols_and_for_llrs() -> None:
     rng = np.random.default_rng(1)
-    sent = (2 * rng.integers(0, 2, (40, 100)) - 1).astype("i1")
-    llr = sent * rng.exponential(size=sent.shape)
+    sent = rng.integers(0, 2, (40, 100)).astype("i1")
+    llr = (2 * sent - 1) * rng.exponential(size=sent.shape)
     wrong = rng.random(sent.shape) < 0.1
     llr[wrong] *= -1
     llr[0, 0], wrong[0, 0] = 0.0, True
-    hard = np.where(llr > 0, 1, -1).astype("i1")
-    hard[0, 0] = -sent[0, 0]
-    for estimate in (llr, hard):
+    hard = np.where(wrong, 1 - sent, sent).astype("i1")
+    for estimate in (llr, llr.astype("f4"), hard):
         _, report = score(sent, estimate, "ser")
         assert report["symbols"] == 4000 and report["errors"] == wrong.sum()
         assert report["ser"] == pytest.approx(wrong.mean())
         spread = wrong.mean(axis=1).std() / math.sqrt(40)
         assert report["se"] == pytest.approx(spread)
+
+
+def test_symbols_of_more_points_are_compared_by_index() -> None:
+    rng = np.random.default_rng(2)
+    sent = rng.integers(0, 16, (30, 64)).astype("i1")
+    wrong = rng.random(sent.shape) < 0.2
+    found = np.where(wrong, (sent + 3) % 16, sent).astype("i2")
+    _, report = score(sent, found, "ser")
+    assert report["errors"] == wrong.sum() and report["symbols"] == sent.size
+
+
+def test_pilots_do_not_count() -> None:
+    rng = np.random.default_rng(3)
+    sent = rng.integers(0, 2, (20, 50)).astype("i1")
+    wrong = rng.random(sent.shape) < 0.1
+    found = np.where(wrong, 1 - sent, sent).astype("i1")
+    sent[:, :10] = -1
+    sent[4] = -1  # a frame of pilots alone
+    counts = sent >= 0
+    for estimate in (found, 2.0 * found - 1):
+        _, report = score(sent, estimate, "ser")
+        assert report["symbols"] == counts.sum() == 19 * 40
+        assert report["errors"] == (wrong & counts).sum()
+    first, report = score(sent[4:5], found[4:5], "ser")
+    assert math.isnan(first[0].data[0]) and report["errors"] == 0
+
+
+def test_symbols_that_cannot_be_told_are_refused() -> None:
+    node = Score(ScoreConfig(metric="ser"))
+    index, llr = Signature.of("i1", {"symbol": 8}), Signature.of("f8", {"symbol": 8})
+    node.accept(index, llr)
+    with pytest.raises(GraphError, match="ser: expected a truth of symbol indices"):
+        node.accept(llr, index)
+    with pytest.raises(GraphError, match="ser: expected symbol indices or LLRs"):
+        node.accept(index, Signature.of("c16", {"symbol": 8}))
+    bits = Signature.of("f8", {"symbol": 8, "bit": 2})
+    with pytest.raises(GraphError, match="differ in size"):
+        node.accept(index, bits)
 
 
 def test_no_error_at_all_is_a_finite_number() -> None:

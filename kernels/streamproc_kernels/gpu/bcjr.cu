@@ -1,65 +1,73 @@
-// One sequence per CUDA block of one half warp; lane s is trellis state s.
-// The forward values wait in `past`; likelihoods are made twice rather than stored.
+#include "trellis.cuh"
+#include "recursion.cuh"
 
-const unsigned LANES = 0xffff;
+// One sequence per CUDA block, its states spread over the threads. Likelihoods and
+// both recursions of a window wait in `scratch`.
 
-__device__ inline double from_lane(double value, int lane)
+__device__ inline double through(
+    const double* row, const double* past, const double* future, int u, int M, int S)
 {
-    return __shfl_sync(LANES, value, lane, 16);
-}
-
-__device__ inline double total(double v)
-{
-    for (int d = 8; d; d >>= 1) v += __shfl_xor_sync(LANES, v, d, 16);
-    return v;
-}
-
-// relative to the best of the row, floored at e^-100; an erased row is all one
-__device__ inline double likelihood(double loglik)
-{
-    double best = loglik;
-    int known = loglik == loglik;
-    for (int d = 8; d; d >>= 1) {
-        double other = __shfl_xor_sync(LANES, best, d, 16);
-        best = other > best ? other : best;
-        known &= __shfl_xor_sync(LANES, known, d, 16);
-    }
-    double least = best - best;  // NaN unless the best is finite
-    if (!known || least != least) return 1.0;
-    double z = loglik - best;
-    return exp(z > -100.0 ? z : -100.0);
+    if (S == 1) return row[u];
+    double sum = 0.0;
+    for (int s = u; s < S; s += M) sum += past[s] * future[s];
+    return sum;
 }
 
 extern "C" __global__ void bcjr(
-    const double* loglik, int symbols, int keep, double* alpha, double* llr,
-    double* past)
+    const double* loglik, const double* prior, int prior_rows, int total, int M, int S,
+    int window, int lag, int keep, double least, double* alpha, double* odds,
+    double* evidence, double* scratch, long long scratch_each)
 {
-    int s = threadIdx.x;
-    int before = s >> 1, after = (s << 1) & 15;
-    loglik += (long long)blockIdx.x * symbols * 16 + s;
-    past += (long long)blockIdx.x * keep * 16 + s;
-    llr += (long long)blockIdx.x * keep;
-    alpha += blockIdx.x * 16 + s;
+    int most = window + lag < total ? window + lag : total;
+    long long C = M * S, b = blockIdx.x;
+    double* lik = scratch + b * scratch_each;
+    double* past = lik + most * C;
+    double* future = past + (most + 1LL) * S;
+    double* offset = future + (most + 1LL) * S;
+    loglik += b * total * C;
+    prior += b * prior_rows * M;
+    alpha += b * S;
+    odds += b * keep * M;
+    evidence += b * keep;
 
-    double a = *alpha;
-    for (int t = 0; t < keep; ++t) {
-        a = from_lane(a, before) + from_lane(a, before + 8);
-        a *= likelihood(loglik[16 * t]);
-        a /= total(a);
-        past[16 * t] = a;
-    }
-    *alpha = a;
-
-    double b = 1.0;
-    for (int t = symbols - 1; t >= 0; --t) {
-        if (t < keep) {
-            double joint = past[16 * t] * b;
-            double one = total(s & 1 ? joint : 0.0);
-            double zero = total(s & 1 ? 0.0 : joint);
-            if (s == 0) llr[t] = log(one / zero);
+    for (int first = 0; first < keep; first += window) {
+        int count = keep - first < window ? keep - first : window;
+        int seen = total - first < count + lag ? total - first : count + lag;
+        for (int t = threadIdx.x; t < seen; t += blockDim.x) {
+            const double* expected = prior_rows ? prior + (first + t) * (long long)M : 0;
+            double* row = lik + t * C;
+            offset[t] = metric_row(
+                loglik + (first + t) * C, expected, M, S, least, row);
+            for (int c = 0; c < C; ++c) row[c] = exp(row[c]);
         }
-        b *= likelihood(loglik[16 * t]);
-        b = from_lane(b, after) + from_lane(b, after + 1);
-        b /= total(b);
+        for (int s = threadIdx.x; s < S; s += blockDim.x) {
+            past[s] = alpha[s];
+            future[seen * (long long)S + s] = 1.0;
+        }
+        __syncthreads();
+        for (int t = seen - 1; t > 0; --t) {
+            double* from = future + t * (long long)S;
+            backward(lik + t * C, from + S, from, M, S);
+        }
+        for (int t = 0; t < count; ++t) {
+            double* into = past + t * (long long)S;
+            double grown = forward(lik + t * C, into, into + S, M, S);
+            if (threadIdx.x == 0) {
+                double given = offset[t] + log(grown);
+                evidence[first + t] = is_finite(given) ? given : 0.0;
+            }
+        }
+        for (int t = threadIdx.x; t < count; t += blockDim.x) {
+            const double* before = past + (t + 1LL) * S;
+            const double* after = future + (t + 1LL) * S;
+            double zero = through(lik + t * C, before, after, 0, M, S);
+            for (int u = 0; u < M; ++u) {
+                double one = through(lik + t * C, before, after, u, M, S);
+                odds[(first + t) * (long long)M + u] = log(one / zero);
+            }
+        }
+        for (int s = threadIdx.x; s < S; s += blockDim.x)
+            alpha[s] = past[count * (long long)S + s];
+        __syncthreads();
     }
 }

@@ -1,11 +1,13 @@
-"""Host side of bcjr.cu; the forward values wait in scratch owned by the twin."""
+"""Host side of bcjr.cu."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from streamproc_kernels.gpu.launch import Backend, Program, Scratch
-from streamproc_kernels.ref.bcjr import STATES, require_bcjr
+from streamproc_kernels.gpu.trellis import Call
+from streamproc_kernels.ref._trellis import require_trellis
+from streamproc_kernels.ref.bcjr import floor
 
 SOURCE = Path(__file__).with_suffix(".cu")
 
@@ -14,11 +16,14 @@ def build(backend: Backend) -> Callable[..., None]:
     program = Program(SOURCE, backend)
     scratch = Scratch(backend)
 
-    def bcjr(loglik: Any, keep: int, alpha: Any, llr: Any) -> None:
-        require_bcjr(loglik, keep, alpha, llr)
-        sequences, symbols = loglik.shape[:2]
-        past = scratch.at_least(max(1, sequences * keep * STATES))
-        args = (loglik, symbols, keep, alpha, llr, past)
-        program.launch("bcjr", sequences, STATES, *args)
+    def bcjr(
+        loglik: Any, prior: Any, window: int, lag: int, alpha: Any, odds: Any,
+        evidence: Any,
+    ) -> None:  # fmt: skip
+        require_trellis("bcjr", loglik, prior, window, lag, alpha, odds, evidence)
+        call = Call.of(loglik, prior, window, lag, odds.shape[1])
+        room = call.seen * call.classes + 2 * (call.seen + 1) * call.states + call.seen
+        args = (floor(loglik, odds), alpha, odds, evidence)
+        call.launch(program, "bcjr", args, scratch, room)
 
     return bcjr

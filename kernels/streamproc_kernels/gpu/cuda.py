@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from streamproc_kernels.gpu.launch import Parameter, Run
+from streamproc_kernels.gpu.launch import Parameter, Run, text
 
 
 class Cuda:
@@ -40,4 +40,4 @@ class Cuda:
 def _module(source: Path) -> Any:
     import cupy
 
-    return cupy.RawModule(code=source.read_text(), options=("-std=c++17",))
+    return cupy.RawModule(code=text(source), options=("-std=c++17",))

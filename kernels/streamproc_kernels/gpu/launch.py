@@ -21,6 +21,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "double": np.dtype(np.float64),
     "float2": np.dtype(np.complex64),
     "double2": np.dtype(np.complex128),
+    "char": np.dtype(np.int8),
     "int": np.dtype(np.int32),
     "long long": np.dtype(np.int64),
 }
@@ -28,6 +29,7 @@ _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(([^)]*)\)')
 _PARAMETER = re.compile(
     r"(const\s+)?(\w+(?:\s+long)?)\s*(\*?)\s*(?:__restrict__)?\s*(\w+)"
 )
+_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 
 # grid, threads, arguments
 Run = Callable[[int, int, list[Any]], None]
@@ -55,6 +57,15 @@ class Backend(Protocol):
 
     def load(self, source: Path, kernel: str, parameters: tuple[Parameter, ...]) -> Run:
         """Compile a kernel of a .cu."""
+
+
+def text(source: Path) -> str:
+    """A .cu with the .cuh it includes in their places: NVRTC looks in no folder."""
+
+    def included(match: re.Match[str]) -> str:
+        return (source.parent / match[1]).read_text()
+
+    return _INCLUDE.sub(included, source.read_text())
 
 
 def parse(source: str) -> dict[str, tuple[Parameter, ...]]:

@@ -1,90 +1,97 @@
-"""Posterior of each bit on the 16-state trellis of a four-tap channel."""
-
-from typing import Any
+"""Posterior of each symbol on the trellis of a channel with memory."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from streamproc_kernels.ref._trellis import (
+    Array,
+    memory,
+    require_trellis,
+    rows,
+    total_of,
+    windows,
+)
 
-STATES = 16
-FLOOR = -100.0  # of the other twins, in log relative likelihood
-
-_STATE = np.arange(STATES)
-_FROM = np.stack([_STATE >> 1, (_STATE >> 1) | 8])  # both predecessors
-_TO = np.stack([_STATE << 1 & 15, (_STATE << 1 | 1) & 15])  # both successors
-_ONE = (_STATE & 1).astype(bool)
+FLOOR = -100.0  # in log relative likelihood
+RANGE = -600.0  # what a run of L rows at the floor may reach
 
 
-def bcjr(loglik: Array, keep: int, alpha: Array, llr: Array) -> None:
-    """Log-likelihood ratios of the first `keep` bits, given all T symbols.
+def bcjr(
+    loglik: Array,
+    prior: Array,
+    window: int,
+    lag: int,
+    alpha: Array,
+    odds: Array,
+    evidence: Array,
+) -> None:
+    """Log odds of the first symbols, `window` at a time, each seeing `lag` more.
 
-    State s = b_t + 2 b_{t-1} + 4 b_{t-2} + 8 b_{t-3}; next = (2 s + b) & 15.
-        a_t(s)  = p(y_t|s) sum_{s' -> s} a_{t-1}(s') / 2     forward, from alpha
-        b_t(s') = sum_{s' -> s} p(y_{t+1}|s) b_{t+1}(s) / 2  backward, b_{T-1} = 1
-        llr_t   = log sum_{b_t = 1} a_t b_t - log sum_{b_t = 0} a_t b_t
+    Class c = sum_l d_{t-l} M^l of C = M^L, newest symbol least significant; it goes
+    from state c // M to state c % S of S = M^(L-1).
+        A_t(c) = p(y_t|c) P(d_t = c % M) a_{t-1}(c // M)
+        a_t(s) = sum_{c % S = s} A_t(c)                            forward, from alpha
+        b_{t-1}(s) = sum_{c // M = s} p(y_t|c) P(d_t = c % M) b_t(c % S)
+        odds_t(u) = log sum_{c % M = u} A_t(c) b_t(c % S)  less that of u = 0
+        evidence_t = log p(y_t | y_0..t-1) = log sum_c A_t(c),  a_{t-1} of sum one
+    with b = 1 after the last symbol that a window sees.
     [Bahl, Cocke, Jelinek, Raviv, IEEE Trans. Inf. Theory 20(2), 1974]
 
-    Here in the log domain, exact. The other twins floor each likelihood at
-    e^-100 of the largest of its row. That is exact while no state's row entry
-    is more than 100 nats below its row's best; beyond it |llr| comes out
-    smaller than exact, never larger than about 400, and never NaN.
+    No class counts as less than e^-100 of the best of its row, likelihood times
+    prior (e^-600/L where L > 6): with it nothing vanishes, whatever the rows say.
+    How many windows a call decides does not change a bit.
 
-    loglik: (B, T, 16) log p(y_t | s), nats, any offset per row. A row that is
-    all equal says nothing; a row with a NaN, or without a finite largest entry,
-    is an erasure and taken as such.
-    alpha: (B, 16), in and out: the distribution of the state before symbol 0,
-    then after symbol keep - 1.  keep: 0..T.
-    llr: (B, keep), nats, positive for b = 1. Bits equiprobable a priori.
+    loglik: (B, T, C) log p(y_t | c), nats, any offset per row, which evidence
+    includes. A row with a NaN, or without a finite largest entry, is an erasure:
+    it says nothing, and its evidence is 0.
+    prior: (B, T, M) log P(d_t = u), any offset per row; or (B, 0, M), equiprobable.
+    alpha: (B, S), in and out: the distribution of the state before symbol 0, then
+    after the last one decided.
+    odds: (B, keep, M), nats, keep <= T.  evidence: (B, keep), nats.
+    The last window may be shorter than `window`, and see less than `lag` more.
 
-    ValueError: keep outside 0..T, shapes that do not agree.
+    ValueError: window < 1, lag < 0, keep > T, C no power of M or above 4096, shapes.
     """
-    require_bcjr(loglik, keep, alpha, llr)
+    require_trellis("bcjr", loglik, prior, window, lag, alpha, odds, evidence)
+    for first, last, seen in windows(odds.shape[1], loglik.shape[1], window, lag):
+        near = slice(first, seen)
+        metric, offset = rows(
+            loglik[:, near], prior[:, near], odds.shape[2], floor(loglik, odds)
+        )
+        decided = slice(first, last)
+        _window(metric, alpha, odds[:, decided], evidence[:, decided])
+        erased = np.isnan(offset[:, : last - first])
+        evidence[:, decided] += offset[:, : last - first]
+        evidence[:, decided][erased] = 0.0
+
+
+def floor(loglik: Array, odds: Array) -> float:
+    """How far under the best of its row a class may be, in nats."""
+    return max(FLOOR, RANGE / memory(loglik.shape[2], odds.shape[2]))
+
+
+def _window(metric: Array, alpha: Array, odds: Array, evidence: Array) -> None:
+    sequences, seen, classes = metric.shape
+    keep, symbols = odds.shape[1:]
+    states = classes // symbols
+    leaves, enters = np.arange(classes) // symbols, np.arange(classes) % states
     with np.errstate(divide="ignore"):
-        log_alpha = np.log(alpha)
-    rows = _erased(loglik)
-    past = np.empty((keep + 1, *alpha.shape))
-    past[0] = log_alpha
+        before = np.log(alpha)
+    joint = np.empty((sequences, keep, classes))
     for t in range(keep):
-        arrived = np.logaddexp(*past[t][:, _FROM].swapaxes(0, 1))
-        past[t + 1] = _unit(rows[:, t] + arrived)
+        joint[:, t] = metric[:, t] + before[:, leaves]
+        arrived = joint[:, t].reshape(sequences, symbols, states)
+        after = np.asarray(np.logaddexp.reduce(arrived, axis=1))
+        evidence[:, t] = total_of(after)
+        before = after - evidence[:, t, None]
     future = np.zeros(alpha.shape)
-    for t in reversed(range(loglik.shape[1])):
+    for t in reversed(range(seen)):
         if t < keep:
-            joint = past[t + 1] + future
-            llr[:, t] = _total(joint[:, _ONE]) - _total(joint[:, ~_ONE])
-        weighted = rows[:, t] + future
-        future = _unit(np.logaddexp(*weighted[:, _TO].swapaxes(0, 1)))
-    alpha[...] = np.exp(past[keep])
-
-
-def require_bcjr(loglik: Any, keep: int, alpha: Any, llr: Any) -> None:
-    """Refuse a window and shapes that do not agree; takes any kind of array."""
-    if loglik.ndim != 3 or loglik.shape[2] != STATES:
-        raise ValueError(
-            f"bcjr.loglik: expected shape (B, T, {STATES}), got {loglik.shape}"
-        )
-    sequences, symbols = loglik.shape[:2]
-    if not 0 <= keep <= symbols:
-        raise ValueError(f"bcjr.keep: expected 0 to T = {symbols}, got {keep}")
-    if alpha.shape != (sequences, STATES):
-        raise ValueError(
-            f"bcjr.alpha: expected shape {(sequences, STATES)}, got {alpha.shape}"
-        )
-    if llr.shape != (sequences, keep):
-        raise ValueError(
-            f"bcjr.llr: expected shape {(sequences, keep)}, got {llr.shape}"
-        )
-
-
-def _erased(loglik: Array) -> Array:
-    best = loglik.max(axis=2, keepdims=True)  # NaN if any entry is
-    return np.where(np.isfinite(best), loglik, 0.0)
-
-
-def _total(log_p: Array) -> Array:
-    return np.asarray(np.logaddexp.reduce(log_p, axis=1))
-
-
-def _unit(log_p: Array) -> Array:
-    return log_p - _total(log_p)[:, None]
+            seen_from = (joint[:, t] + future[:, enters]).reshape(
+                sequences, states, symbols
+            )
+            total = np.logaddexp.reduce(seen_from, axis=1)
+            odds[:, t] = total - total[:, :1]
+        onward = (metric[:, t] + future[:, enters]).reshape(sequences, states, symbols)
+        future = total_of(onward)
+        future -= total_of(future)[:, None]
+    alpha[...] = np.exp(before)

@@ -1,0 +1,1 @@
+"""Symbols out of a channel with memory: trellis, noise, fits, and following drift."""

@@ -1,0 +1,109 @@
+"""Recursions over a trellis, the state of the sequence carried on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import numpy as np
+
+from streamproc.detection.trellis import Trellis
+from streamproc.device import kernel
+from streamproc.frame import Array
+
+Algorithm = Literal["sum_product", "max_log", "viterbi"]
+CERTAIN = 100.0  # nats: the floor of the recursions
+
+
+class Forward(ABC):
+    """A recursion over a trellis. state: of the sequence so far (1, S)."""
+
+    kernel: str
+
+    def __init__(self, trellis: Trellis, device: str) -> None:
+        self._run = kernel(self.kernel, device)
+        # compiled now for this trellis, not at the first frame
+        nothing = np.zeros((1, 0, trellis.M))
+        self.state = np.full((1, trellis.states), self.first(trellis.states))
+        odds, evidence = np.empty((1, 1, trellis.M)), np.empty((1, 1))
+        self.run(np.zeros((1, 1, trellis.classes)), nothing, (1, 0), odds, evidence)
+        self.state[...] = self.first(trellis.states)
+
+    def first(self, states: int) -> float:
+        """Value of every state before the first symbol: none is likelier."""
+        return 0.0
+
+    @abstractmethod
+    def run(
+        self,
+        loglik: Array,
+        prior: Array,
+        grid: tuple[int, int],
+        odds: Array,
+        evidence: Array,
+    ) -> None:
+        """Decide as many symbols as odds (1, keep, M) has; evidence (1, keep)."""
+
+
+class SumProduct(Forward):
+    """Posteriors and evidence."""
+
+    kernel = "bcjr"
+
+    def first(self, states: int) -> float:
+        return 1.0 / states
+
+    def run(
+        self,
+        loglik: Array,
+        prior: Array,
+        grid: tuple[int, int],
+        odds: Array,
+        evidence: Array,
+    ) -> None:
+        self._run(loglik, prior, *grid, self.state, odds, evidence)
+
+
+class MaxLog(Forward):
+    """Differences of maxima; the best sequence's symbols have the best odds."""
+
+    kernel = "max_log"
+
+    def run(
+        self,
+        loglik: Array,
+        prior: Array,
+        grid: tuple[int, int],
+        odds: Array,
+        evidence: Array,
+    ) -> None:
+        self._run(loglik, prior, *grid, self.state, odds)
+        evidence[...] = np.nan
+
+
+class Viterbi(Forward):
+    """Hard decisions: odds of CERTAIN for the symbol decided."""
+
+    kernel = "viterbi"
+
+    def run(
+        self,
+        loglik: Array,
+        prior: Array,
+        grid: tuple[int, int],
+        odds: Array,
+        evidence: Array,
+    ) -> None:
+        symbols = np.empty(odds.shape[:2], np.int8)
+        self._run(loglik, prior, *grid, self.state, symbols)
+        chosen = symbols[..., None] == np.arange(odds.shape[2])
+        np.multiply(chosen, CERTAIN, out=odds)
+        np.subtract(odds, odds[..., :1].copy(), out=odds)
+        evidence[...] = np.nan
+
+
+FORWARD: dict[Algorithm, type[Forward]] = {
+    "sum_product": SumProduct,
+    "max_log": MaxLog,
+    "viterbi": Viterbi,
+}

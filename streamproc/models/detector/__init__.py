@@ -1,0 +1,1 @@
+"""Training of learned likelihoods for trellis detectors."""
