@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from streamproc.evaluation.detection import DetectionScore, Rate, Verdict
     from streamproc.evaluation.detectors import Trainer
 
+SLOW = "published"  # the case whose networks train for many minutes
 SEED, SYMBOLS, LEAST = 1, 500_000, 50_000
 NEEDS = "rows residual, dnn and sbrnn need torch: pip install 'streamproc[train]'"
 
@@ -50,7 +51,11 @@ def add_detection(kinds: Subparsers) -> None:
         help=f"tested at each SNR, ten times that where errors are rare; default: "
         f"{SYMBOLS}",
     )
-    add("--slow", action="store_true", help="also rows that train for many minutes")
+    add(
+        "--slow",
+        action="store_true",
+        help=f"also case {SLOW}, whose networks train for many minutes",
+    )
     add("--classical", action="store_true", help="no rows that need torch")
     add("--picture", type=Path, metavar="FILE", help="draw error rates (PNG)")
 
@@ -66,10 +71,11 @@ def run_detection(args: argparse.Namespace) -> int:
             f"expected --seed of at least 0 and --symbols of at least {LEAST}, got "
             f"{args.seed} and {args.symbols}"
         )
-    chosen = args.case or [*CASES, *CHECKS]
+    chosen = args.case or [*(n for n in CASES if args.slow or n != SLOW), *CHECKS]
     cases = [detection_case(name) for name in chosen if name not in CHECKS]
     bar = Bar()
-    networks = _networks(bar, args.slow) if cases and not args.classical else {}
+    slow = args.slow or SLOW in chosen
+    networks = _networks(bar, slow) if cases and not args.classical else {}
     contest = Detecting(seed=args.seed, symbols=args.symbols, networks=networks)
     scored = []
     for case in cases:

@@ -24,7 +24,7 @@ def test_a_table_says_rates_and_what_was_asked(
     out = capsys.readouterr().out
     assert "ls_bcjr" in out and "factor_graph" in out and "x1.0" in out
     assert "factor_graph / exact at 4 dB at most 1.03" in out
-    assert "not run: dnn, dnn_published, residual" in out
+    assert "not run: dnn, residual" in out
 
 
 def test_the_table_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,6 @@ def test_the_seed_is_the_callers(capsys):
         ("evaluate", "tracking", "--trajectories", "0"),
         ("evaluate", "tracking", "--trajectories", "101"),
         ("evaluate", "tracking", "--seed", "-1"),
-        ("evaluate", "detection"),
         ("models", "no-such"),
     ],
 )

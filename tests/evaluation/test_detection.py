@@ -44,7 +44,7 @@ def test_the_exact_receiver_reaches_its_reference() -> None:
     ours, best = score.rates["factor_graph"][6.0], score.rates["exact"][6.0]
     assert 0.99 < ours.ser / best.ser < 1.05
     assert len(ours.each) == 2
-    assert score.missing == ("dnn", "dnn_published", "residual")
+    assert score.missing == ("dnn", "residual")
 
 
 def test_every_row_sees_the_same_symbols() -> None:
