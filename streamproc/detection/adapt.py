@@ -12,13 +12,14 @@ from streamproc.detection.drift import Line, LocalLine
 from streamproc.detection.fit import Fitted
 from streamproc.detection.likelihood import LARGEST
 from streamproc.detection.noise import Mixture
-from streamproc.detection.surprise import Surprise
+from streamproc.detection.residual import residual, squared
 from streamproc.detection.trellis import Trellis, as_field, as_real
+from streamproc.device import kernel
 from streamproc.errors import ConfigError
 from streamproc.frame import Array
 
 AHEAD = 0.7  # share of the tolerance by which a new channel is ahead of the present
-FARTHEST, LOOKS = 1.5, 61  # horizons that it may be; how many are looked at
+LOOKS = np.linspace(0, 1.5, 61)  # horizons that it may be ahead
 SURE = 2.0  # times the uncertainty that a change exceeds
 NEARING = 3.0  # times the tolerance, where the taps come nearer by themselves
 POWER_SYMBOLS = 2000  # over which noise power is forgotten
@@ -73,10 +74,14 @@ class TapTracker:
         points = trellis.points if dims == 2 else trellis.points.real
         self._offset = as_field(fitted.means) - points @ fitted.taps
         self._points = points
-        self._newest = np.eye(trellis.M)[trellis.digits[:, 0]]  # symbol of each class
-        self._surprise = Surprise(fitted.mixture)
-        precision = self._surprise.precision(fitted.means, fitted.means)
-        self._line = LocalLine(points, fitted.taps, np.diag(precision), horizon)
+        self._newest = np.eye(trellis.M)[:, trellis.digits[:, 0]]  # (M, C)
+        self._mixture = kernel("mixture", "cpu")
+        self._residual = residual(fitted, self._mixture)
+        if fitted.mixture is None:
+            precision: Array = 1 / fitted.means[:, 0]
+        else:
+            precision = fitted.mixture.precision(np.zeros(trellis.classes))
+        self._line = LocalLine(points, fitted.taps, precision, horizon)
         self._now = self._line.line()
         self._recursion = ClassPosterior(trellis) if soft else None
         past = OVERLAP if soft else trellis.memory - 1
@@ -84,7 +89,6 @@ class TapTracker:
         self._tail[:, 0] = -1
         self._power = np.zeros(2)  # |residual|^2 times precision; samples
         self._risk = np.zeros(2)  # of a wrong symbol, at present and usually
-        self._windows = 0
         self.alarm, self.updates, self.jumps, self._windows = 0.0, 0, 0, 0
 
     def observe(self, y: Array, symbols: Array, reliable: Array) -> None:
@@ -93,82 +97,77 @@ class TapTracker:
         A sample counts if it is finite and all its L symbols are reliable; or, if soft,
         in any case, with all that the others may have been.
         """
-        known = np.where(reliable, symbols, -1)
-        seen = np.vstack([self._tail, np.column_stack([known, y])])
-        past = len(self._tail)
-        self._tail = seen[len(seen) - past :].copy()
-        belief = self._belief(seen[:, 1:], seen[:, 0].astype(np.int64))[past:]
-        finite = np.asarray(np.isfinite(y).all(axis=1))
-        usable = np.flatnonzero(finite & (belief.sum(axis=1) > 0))
-        self._line.age(len(y))
-        self._power *= math.exp(-len(y) / POWER_SYMBOLS)
-        if len(usable):
-            age = len(y) - 1.0 - usable
-            self._weigh_risk(belief[usable])
-            self._learn(y[usable], belief[usable], age)
+        if self._residual.fitted is not self.fitted:
+            self._residual = residual(self.fitted, self._mixture)
+        n, past = len(y), len(self._tail)
+        seen = np.empty((past + n, 1 + y.shape[1]))
+        seen[:past] = self._tail
+        seen[past:, 0] = np.where(reliable, symbols, -1)
+        seen[past:, 1:] = y
+        self._tail = seen[n:].copy()
+        means = self._means(self._now.taps)
+        known = seen[:, 0].astype(np.int64)
+        belief = self._belief(np.ascontiguousarray(seen[:, 1:]), known, means)[past:]
+        self._line.age(n)
+        self._power *= math.exp(-n / POWER_SYMBOLS)
+        powers, usable = self._line.span(n).powers, self._usable(y, belief)
+        if usable is None:
+            self._learn(np.ascontiguousarray(y), belief, means, powers)
+        elif usable.any():
+            self._learn(y[usable], belief[usable], means, powers[:, usable])
         if self.alarm > ALARM:
             self._line.forget(JUMPED)
             self.alarm = 0.0
             self.jumps += 1
         self._now = self._line.line()
 
-    def _belief(self, y: Array, known: Array) -> Array:
-        """P(class) (n, C); zeros where a sample does not count."""
-        if self._soft:
-            finite = np.asarray(np.isfinite(y).all(axis=1))[:, None]
-            loglik = np.where(finite, self._log_density(np.where(finite, y, 0.0)), 0.0)
-            loglik = pinned(loglik, known, self.trellis)
-            return class_posterior(loglik, self.trellis, PIECE, OVERLAP).classes
+    def _usable(self, y: Array, belief: Array) -> Array | None:
+        """Which samples (n,) count; None: all of them."""
+        if self._soft and np.abs(y).max(initial=0.0) < LARGEST:
+            return None
+        finite = np.asarray((np.abs(y) < LARGEST).all(axis=1))
+        return finite & np.asarray(belief.any(axis=1))
+
+    def _belief(self, y: Array, known: Array, means: Array) -> Array:
+        """P(class) (n, C) around means (C, D); zeros where a sample does not count."""
+        if self._recursion is not None:
+            loglik = self._residual.log_density(y, means)
+            return self._recursion(loglik, known).classes
         classes = self.trellis.classes_of(known)
         belief = np.zeros((len(y), self.trellis.classes))
         sure = np.flatnonzero(classes >= 0)
         belief[sure, classes[sure]] = 1.0
         return belief
 
-    def _log_density(self, y: Array) -> Array:
-        """log p(y | class) (n, C), nats, of the channel followed."""
-        noise = self.fitted.mixture
-        if noise is None:
-            return log_pmf(y, self._means(self._now.taps)[:, 0])
-        return noise.log_density(self._squared(y, self._now.taps))
-
     def _weigh_risk(self, belief: Array) -> None:
         """Take in how likely the likeliest symbols are wrong."""
-        symbols = belief.reshape(len(belief), -1, self.trellis.M).sum(axis=1)
-        risk = 1 - float(symbols.max(axis=1).mean())
+        n = len(belief)
+        risk = 1 - float((self._newest @ belief.T).max(axis=0).sum()) / n
         self._windows += 1
-        forgotten = 1 - np.exp(-len(belief) / np.array([PRESENT, USUAL]))
-        self._risk += np.maximum(forgotten, 1 / self._windows) * (risk - self._risk)
+        for k, symbols in enumerate((PRESENT, USUAL)):
+            share = max(1 - math.exp(-n / symbols), 1 / self._windows)
+            self._risk[k] += share * (risk - self._risk[k])
 
-    def _learn(self, y: Array, belief: Array, age: Array) -> None:
+    def _learn(self, y: Array, belief: Array, means: Array, powers: Array) -> None:
+        self._weigh_risk(belief)
         self._judge(y, belief)
-        squared = self._squared(y, self._now.taps)
-        precision = self._precision(squared)
-        far = np.maximum(1.0, precision * squared / WILD)  # one sample is no channel
-        weight = belief * precision / far
-        self._power += [float(np.vdot(weight, squared)), len(y)]
-        self._line.add(as_field(y), age, weight, self._offset)
+        distance = squared(y, means)
+        precision = self._residual.precision(y, means)
+        weight = distance * precision
+        weight /= WILD
+        np.maximum(weight, 1.0, out=weight)  # one sample is no channel
+        np.divide(belief, weight, out=weight)
+        weight *= precision
+        self._power += (float(np.vdot(weight, distance)), len(y))
+        self._line.add(as_field(y), powers, weight, self._offset)
 
     def _judge(self, y: Array, belief: Array) -> None:
         """One step of Page's test on the channel in use."""
-        squared = self._squared(y)
-        noise = self.fitted.mixture
-        if noise is None:
-            deviation = 0.5**0.5
-            lost = (belief * squared * self._precision(squared)).sum(axis=1) / 2 - 0.5
-        else:
-            foreseen, deviation = noise.evidence
-            lost = foreseen - (belief * noise.log_density(squared)).sum(axis=1)
-        spread = deviation * math.sqrt(len(y))
+        lost = self._residual.lost(y, belief)
+        spread = self._residual.deviation * math.sqrt(len(y))
         borne = self._allowed() * y.shape[1] / 2 * len(y)  # nats
         step = (float(np.minimum(lost, WILD).sum()) - 2 * borne) / spread - QUIET
         self.alarm = min(HIGHEST, max(0.0, self.alarm + step))
-
-    def _squared(self, y: Array, taps: Array | None = None) -> Array:
-        """|y - mean|^2 (n, C), of the channel in use, or of other taps."""
-        means = self.fitted.means if taps is None else self._means(taps)
-        distance: Array = np.square(y[:, None] - means).sum(axis=2)
-        return distance
 
     def _means(self, taps: Array) -> Array:
         """(C, D)."""
@@ -177,23 +176,19 @@ class TapTracker:
             means = np.maximum(means, DARKEST * means.mean())
         return means
 
-    def _precision(self, squared: Array) -> Array:
-        """Mean 1 / E|noise|^2 (n, C) of the noise that is so large."""
-        noise = self.fitted.mixture
-        if noise is None:
-            return np.broadcast_to(1 / self.fitted.means[:, 0], squared.shape)
-        return noise.precision(squared)
-
     def update(self) -> Fitted | None:
         """Another channel, if the one in use is no longer good enough."""
         line, now = self._line, self._now
-        own, slopes = line.uncertain()
         apart = now.taps - self.fitted.taps
         limit = self._allowed()
         if line.excess(apart, now.slope) < 0:  # the taps come nearer by themselves
             limit *= NEARING
         growth, changed = self._growth()
-        if line.excess(apart) < limit + SURE * own and not changed:
+        excess = line.excess(apart)
+        if excess < limit and not changed:  # without asking how unsure that is
+            return None
+        own, slopes = line.uncertain()
+        if excess < limit + SURE * own and not changed:
             return None
         self.updates += 1
         taps = now.taps + self._ahead(slopes)
@@ -224,23 +219,20 @@ class TapTracker:
         """
         if not self._soft:
             return self._tolerance
-        present, usual = np.maximum(self._risk, 1e-300)
-        share = np.clip((usual / present) ** (2 / 3), 1 / LARGEST_SHARE, LARGEST_SHARE)
-        return float(self._tolerance * share)
+        present, usual = (max(risk, 1e-300) for risk in self._risk.tolist())
+        share = float((usual / present) ** (2 / 3))
+        return self._tolerance * min(max(share, 1 / LARGEST_SHARE), LARGEST_SHARE)
 
     def _ahead(self, uncertain: float) -> Array:
         """How far to go (L,), less where the slope is unsure."""
         steep = self._line.excess(self._now.slope)
         if steep <= uncertain:
             return np.zeros_like(self._now.taps)
-        limit = AHEAD * self._allowed()
-        best = np.zeros_like(self._now.taps)
-        for horizons in np.linspace(0, FARTHEST, LOOKS)[1:]:
-            gone = self._now.ahead(horizons)
-            if self._line.excess(gone) > limit:
-                break
-            best = gone
-        return (1 - uncertain / steep) * best
+        gone = self._now.ahead(LOOKS)
+        far = self._line.excesses(gone) > AHEAD * self._allowed()
+        last = (int(far.argmax()) if far.any() else len(gone)) - 1
+        best: Array = gone[last] * (1 - uncertain / steep)
+        return best
 
     def _moved(self, taps: Array, growth: float) -> Fitted:
         """The channel in use with other taps, and so many times the noise power."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from streamproc.detection.baum_welch import class_posterior, pinned
+from streamproc.detection.baum_welch import ClassPosterior
 from streamproc.detection.centres import require
 from streamproc.detection.fit import Fitted
 from streamproc.detection.noise import Mixture
+from streamproc.detection.residual import squared
 from streamproc.detection.trellis import Trellis, as_field, as_real
+from streamproc.device import kernel
 from streamproc.errors import ConfigError
 from streamproc.frame import Array
 
@@ -32,12 +35,21 @@ class Heard(NamedTuple):
     usable: Array
     symbols: Array
     trellis: Trellis
+    mixture: Callable[..., None]
+    recursion: ClassPosterior
 
     def first(self, count: int) -> Heard:
         """Some of them."""
-        return Heard(
-            self.y[:count], self.usable[:count], self.symbols[:count], self.trellis
+        return self._replace(
+            y=self.y[:count], usable=self.usable[:count], symbols=self.symbols[:count]
         )
+
+
+class Belief(NamedTuple):
+    """log p(sample | class), nats, and P(class), both (n, C)."""
+
+    loglik: Array
+    classes: Array
 
 
 class Guess(NamedTuple):
@@ -100,7 +112,9 @@ def _heard(y: Array, symbols: Array | None, trellis: Trellis) -> Heard:
     require(int(usable.sum()), PER_TAP * trellis.memory, "a blind start")
     if symbols is None:
         symbols = np.full(len(y), -1, np.int8)
-    return Heard(np.where(usable[:, None], y, 0.0), usable, symbols, trellis)
+    y = np.where(usable[:, None], y, 0.0)
+    twins = kernel("mixture", "cpu"), ClassPosterior(trellis)
+    return Heard(y, usable, symbols, trellis, *twins)
 
 
 def _points(heard: Heard) -> Array:
@@ -119,30 +133,45 @@ def _climb(heard: Heard, guess: Guess, steps: int) -> Guess:
     taps, noise, reached = guess.taps, guess.noise, -np.inf
     for _ in range(steps):
         means = as_real(points @ taps, heard.y.shape[1])
-        squared = np.square(heard.y[:, None] - means).sum(axis=2)
-        loglik, belongs = noise.split(squared)  # (n, C), (n, C, K)
-        belief, evidence = _expected(heard, loglik)
+        belief, evidence = _expected(heard, means, noise)
         if evidence - reached < ENOUGH:
             break
         reached = evidence
-        belongs *= belief[..., None]
-        weights = np.maximum(belongs.sum(axis=(0, 1)), 1e-6)
-        variances = np.einsum("tck,tc->k", belongs, squared) / weights
-        noise = Mixture(weights, np.maximum(variances, narrowest), noise.dims)
-        weight = belongs @ (1 / noise.variances)  # (n, C)
+        distance = squared(heard.y, means)
+        weight, noise = _reweighed(belief, distance, noise, narrowest)
         gram = (points.conj().T * weight.sum(axis=0)) @ points
         gram += 1e-9 * np.trace(gram).real * np.eye(len(taps))
         taps = np.linalg.solve(gram, points.conj().T @ (z @ weight))
     return Guess(taps, noise, evidence)
 
 
-def _expected(heard: Heard, loglik: Array) -> tuple[Array, float]:
-    """P(class) (n, C), none for what is not usable, and evidence per sample."""
-    loglik = np.where(heard.usable[:, None], loglik, 0.0)
-    loglik = pinned(loglik, heard.symbols, heard.trellis)
-    found = class_posterior(loglik, heard.trellis)
-    evidence = float(found.evidence.sum() / heard.usable.sum())
-    return found.classes * heard.usable[:, None], evidence
+def _expected(heard: Heard, means: Array, noise: Mixture) -> tuple[Belief, float]:
+    """What samples are of, none for what is not usable, and evidence per sample."""
+    loglik = np.empty((len(heard.y), len(means)))
+    heard.mixture(heard.y, means, noise.log_weight, noise.inv_scale, loglik)
+    loglik[~heard.usable] = 0.0
+    classes, evidence = heard.recursion(loglik, heard.symbols)
+    classes[~heard.usable] = 0.0
+    return Belief(loglik, classes), float(evidence.sum() / heard.usable.sum())
+
+
+def _reweighed(
+    belief: Belief, distance: Array, noise: Mixture, narrowest: float
+) -> tuple[Array, Mixture]:
+    """P(class) times precision (n, C), and the noise of most expected likelihood."""
+    total, variances = np.empty(noise.components), np.empty(noise.components)
+    shares = []
+    terms = zip(noise.log_weight, noise.inv_scale, strict=True)
+    for k, (log_weight, inv_scale) in enumerate(terms):
+        share = belief.classes
+        if noise.components > 1:
+            share = np.exp(log_weight - inv_scale * distance - belief.loglik)
+            share *= belief.classes
+        total[k] = max(float(share.sum()), 1e-6)
+        variances[k] = max(float(np.vdot(share, distance)) / total[k], narrowest)
+        shares.append(share)
+    weight = sum(share / v for share, v in zip(shares, variances, strict=True))
+    return np.asarray(weight), Mixture(total, variances, noise.dims)
 
 
 def _starts(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import get_lapack_funcs
 
 from streamproc.frame import Array
 
 MOVES = (0.3, 0.1)  # deviation of slope and bend per horizon, over the mean tap
-SHARE = np.array([1.0, 1.0, 0.5])  # inverse factorials
+SHARE = np.array([[1.0], [1.0], [0.5]])  # inverse factorials
+SHARES = (SHARE * SHARE.T)[..., None]
 POWER = np.add.outer(np.arange(3), np.arange(3))  # of the age, in parts of the gram
 BELIEVED = 200.0  # samples as which the first taps weigh
 
@@ -21,9 +23,11 @@ class Line(NamedTuple):
     slope: Array
     bend: Array
 
-    def ahead(self, horizons: float) -> Array:
-        """How far taps go from here in so much time (L,)."""
-        gone: Array = horizons * (self.slope + horizons / 2 * self.bend)
+    def ahead(self, horizons: Array) -> Array:
+        """How far taps go from here in so much time (n,): (n, L)."""
+        gone: Array = horizons[:, None] * (
+            self.slope + horizons[:, None] / 2 * self.bend
+        )
         return gone
 
 
@@ -60,6 +64,7 @@ class LocalLine:
         self._conjugate, self._horizon = points.conj(), horizon
         self._squares = (points.conj()[:, :, None] * points[:, None]).reshape(-1, L * L)
         self._span: Span | None = None
+        self._posv = get_lapack_funcs("posv", (points,))  # quick where all is small
         part = (points.conj().T * precision) @ points * (BELIEVED / len(points))
         self.gram = np.zeros((3 * L, 3 * L), part.dtype)
         self.gram[:L, :L] = part
@@ -94,12 +99,13 @@ class LocalLine:
         beyond what the taps make of it.
         """
         L = len(self.moment) // 3
-        seen = powers @ weight  # (5, C)
-        total = (powers[:3] * z) @ weight - seen[:3] * offset
-        squares = (seen @ self._squares)[POWER] * (SHARE[:, None] * SHARE)[..., None]
+        found = np.concatenate([powers, powers[:3] * z]) @ weight
+        seen, total = found[:5], found[5:]  # (5, C), (3, C)
+        squares = (seen.real @ self._squares).take(POWER, axis=0) * SHARES
         gram = squares.reshape(3, 3, L, L).swapaxes(1, 2).reshape(3 * L, 3 * L)
+        total = (total - seen[:3] * offset) * SHARE
         self.gram = self.gram + gram
-        self.moment = self.moment + (total * SHARE[:, None] @ self._conjugate).ravel()
+        self.moment = self.moment + (total @ self._conjugate).ravel()
         self.samples += float(powers[0].sum())
 
     def forget(self, samples: float) -> None:
@@ -115,7 +121,10 @@ class LocalLine:
 
     def line(self) -> Line:
         """The most likely one; slope and bend are drawn to zero."""
-        found = np.linalg.solve(self._ridged(), self.moment)
+        ridged = self._ridged()
+        _, found, failed = self._posv(ridged, self.moment)
+        if failed:  # rounding took a positive eigenvalue away
+            found = np.linalg.solve(ridged, self.moment)
         return Line(*found.reshape(3, -1))
 
     def excess(self, apart: Array, along: Array | None = None) -> float:
@@ -128,6 +137,12 @@ class LocalLine:
         power = np.vdot(other, self.gram[:L, :L] @ apart).real
         return float(power) / self.samples
 
+    def excesses(self, aparts: Array) -> Array:
+        """`excess` (n,) of many errors (n, L)."""
+        L = aparts.shape[1]
+        power: Array = np.vecdot(aparts, aparts @ self.gram[:L, :L].T).real
+        return power / self.samples
+
     def uncertain(self) -> tuple[float, float]:
         """`excess` that is to be expected of the line's own errors: taps', slope's."""
         L = len(self.moment) // 3
@@ -139,7 +154,7 @@ class LocalLine:
         )
 
     def _ridged(self) -> Array:
-        least = 1e-12 * float(np.trace(self.gram).real)
+        least = 1e-12 * float(self.gram.trace().real)
         ridged: Array = self.gram.copy()
         ridged.flat[:: len(ridged) + 1] += self._ridge + least
         return ridged

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from streamproc.detection.baum_welch import class_posterior, pinned
+from streamproc.detection.baum_welch import ClassPosterior
 from streamproc.detection.likelihood import MixtureLikelihood, PoissonLikelihood
 from streamproc.detection.noise import Mixture
 from streamproc.errors import ConfigError
@@ -82,11 +82,11 @@ def test_beliefs_in_classes_agree_with_the_odds_of_symbols(
     dims = y.shape[1]
     head = MixtureLikelihood(on.means(GAMMA[:memory]), Mixture.gaussian(0.5, dims))
     made = loglik(head, y)
-    found = class_posterior(made, on, piece=50, overlap=40)
+    found = ClassPosterior(on)(made, np.full(230, -1))
     symbols = found.classes.reshape(230, -1, on.M).sum(axis=1)
     want = np.exp(odds(on, made))
     want /= want.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(symbols, want, atol=2e-6)
+    np.testing.assert_allclose(symbols, want, atol=1e-12)
     assert found.evidence.shape == (230,)
     # an uninformed sum over all sequences: the first sample alone
     alone = np.log(np.exp(made[0]).mean())
@@ -95,12 +95,18 @@ def test_beliefs_in_classes_agree_with_the_odds_of_symbols(
 
 def test_known_symbols_leave_their_classes_only() -> None:
     on = trellis("bpsk", 2)
-    kept = pinned(np.zeros((3, 4)), np.array([0, 1, -1]), on)
-    assert (kept > -1).tolist() == [
-        [True, False, True, False],
-        [False, True, False, True],
-        [True] * 4,
-    ]
+    belief = ClassPosterior(on)(np.zeros((3, 4)), np.array([0, 1, -1])).classes
+    want = [[0.5, 0, 0.5, 0], [0, 1, 0, 0], [0, 0, 0.5, 0.5]]
+    np.testing.assert_allclose(belief, want, atol=1e-40)
+
+
+def test_a_sample_that_says_nothing_is_left_to_the_others() -> None:
+    on = trellis("bpsk", 2)
+    made = np.zeros((3, 4))
+    made[1] = np.nan
+    found = ClassPosterior(on)(made, np.array([1, -1, 0]))
+    np.testing.assert_allclose(found.classes[1], [0, 0, 0.5, 0.5], atol=1e-40)
+    assert found.evidence[1] == 0
 
 
 def test_noise_and_means_that_cannot_be_are_refused() -> None:
