@@ -3,7 +3,7 @@
     python bench/bench_detector.py [--only TEXT] [--rounds 30] [--network DIR ...]
                                    [--json FILE]
 
-Each row is a node called through open_node, frames in, frames out, likelihoods
+Each row is a node called through open_node, arrays in, arrays out, likelihoods
 included. Rounds alternate: every node, then GNU Radio (Debian's package `gnuradio`,
 run by /usr/bin/python3; without it those rows are missing). `cpu_ns` is the thread's
 CPU time for a symbol in the median round; quantiles are of single calls by the clock,
@@ -43,7 +43,7 @@ import numpy as np  # noqa: E402
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.harness import machine, quantiles_us  # noqa: E402
-from streamproc import Frame, OpenNode, open_node  # noqa: E402
+from streamproc import OpenNode, open_node  # noqa: E402
 from streamproc.artifact import Artifact  # noqa: E402
 from streamproc.card import DetectorCard  # noqa: E402
 from streamproc.frame import Array  # noqa: E402
@@ -109,24 +109,28 @@ CASES = {
 }
 
 
+# to networks
+SHOWN: dict[str, dict[str, Any]] = {
+    "bpsk": {"noise": "gaussian"},
+    "ook": {"noise": "poisson", "constellation": "ook", "snr_db": 26.0},
+}
+
+
 def network(folder: str) -> Case:
     """A case of a recipe's artifact, shown about what it was trained on."""
     card = Artifact.load(folder, DetectorCard).card
-    if (card.constellation, card.memory) != ("bpsk", MEMORY):
-        raise SystemExit(f"{folder}: expected bpsk and memory {MEMORY}")
-    case = _binary(LEARN, model=folder)
-    if card.head == "residual":
-        case.scene.update(noise="impulsive", snr_db=8.0)
-    return case
+    if card.constellation not in SHOWN or card.memory != MEMORY:
+        raise SystemExit(f"{folder}: expected {', '.join(SHOWN)}, and memory {MEMORY}")
+    return Case(LEARN, {"model": folder}, SHOWN[card.constellation])
 
 
 @dataclass
 class Running:
-    """A node in service, its frames in a ring, and how long calls took."""
+    """A node in service, its samples in a ring, and how long calls took."""
 
     case: Case
     node: OpenNode = field(init=False)
-    frames: list[Frame] = field(init=False)
+    frames: list[Array] = field(init=False)
     ser: float = field(init=False)
     took_ns: list[Array] = field(default_factory=list)
     cpu_ns: list[float] = field(default_factory=list)
@@ -136,7 +140,7 @@ class Running:
         self.node = open_node(self.case.kind, **self.case.config)
         learn = PILOTS // FRAME if "pilots" in self.case.config else 0
         made = [self.node(frame) for frame in frames]
-        symbols = [one.symbols.data for one in made if one is not None][learn:]
+        symbols = [one.symbols for one in made if one is not None][learn:]
         decided = np.concatenate(symbols)
         sent = np.concatenate(truth[learn:])[: len(decided)]
         scored = sent >= 0  # pilots are not
@@ -172,7 +176,7 @@ class Running:
         }
 
 
-def scene(case: Case) -> tuple[list[Frame], list[Array]]:
+def scene(case: Case) -> tuple[list[Array], list[Array]]:
     """Pilots where the case learns, then ROUND frames and more; and what is true."""
     learned = PILOTS if "pilots" in case.config else 0
     told: dict[str, Any] = {
@@ -187,10 +191,10 @@ def scene(case: Case) -> tuple[list[Frame], list[Array]]:
     }
     with open_node("scene.isi", **told) as shown:
         made = list(shown)
-    return [one.observation for one in made], [one.truth.data for one in made]
+    return [one.observation.data for one in made], [one.truth.data for one in made]
 
 
-def allocations(node: OpenNode, frames: list[Frame]) -> dict[str, float]:
+def allocations(node: OpenNode, frames: list[Array]) -> dict[str, float]:
     """Bytes of a call: of arrays that leave, of all that stays, of what is let go."""
     stays, goes, arrays, blocks = [], [], [], []
     domain = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
@@ -204,7 +208,7 @@ def allocations(node: OpenNode, frames: list[Frame]) -> dict[str, float]:
         stays.append(after - before)
         goes.append(peak - max(before, after))
         leaving = [one for one in made if one is not None]
-        arrays.append(sum(one.data.nbytes for one in leaving))
+        arrays.append(sum(one.nbytes for one in leaving))
         if n == len(frames[:50]) - 1:
             found = tracemalloc.take_snapshot().filter_traces([domain])
             blocks.append(len(found.traces))
@@ -268,7 +272,7 @@ def peer() -> Iterator[Peer | None]:
         yield None
         return
     frames, truth = scene(CASES["bcjr"])
-    y = np.concatenate([frame.data for frame in frames[-ROUND:]])
+    y = np.concatenate(frames[-ROUND:])
     classes = np.arange(2**MEMORY)
     signs = 2.0 * (classes[:, None] >> np.arange(MEMORY) & 1) - 1
     given = {

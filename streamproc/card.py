@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from streamproc.schema import Above, Like, Min, plain
+from streamproc.modulation import Modulation, constellation
+from streamproc.schema import Above, Like, Max, Min, plain
 
 Numbers = tuple[float, ...]
 Matrix = tuple[tuple[float, ...], ...]
@@ -198,19 +199,30 @@ class DetectorCard(Card):
     classifier of samples; residual, a classifier added to a mixture.
     base: what class means come from: taps of a channel, each its own, or in between.
     labels: symbols it learned from.
-    evidence, evidence_std: log p(y) of a sample given all before it, on validation:
-    mean and deviation, nats; where a channel is another one, it is far below.
+    evidence, evidence_std: log p(y) of a sample given all before it, on the validation
+    split, or of a recording on what it learned from: mean and deviation, nats; where a
+    channel is another one, it is far below.
     """
 
     kind: Literal["factor_graph"] = "factor_graph"
-    constellation: str
-    memory: Annotated[int, Min(1)]
+    constellation: Modulation
+    memory: Annotated[int, Min(1), Max(6)]
     head: Literal["mixture", "poisson", "dnn", "residual"]
     base: Literal["taps", "means", "blend"] = "taps"
     labels: Count
     evidence: float
-    evidence_std: Above0
+    evidence_std: Annotated[float, Above(1e-6)]
     metrics: tuple[ErrorRow, ...] = ()
+
+    def __post_init__(self) -> None:
+        points = constellation(self.constellation).M
+        expected = {"y": ((1,), (2,)), "loglik": ((points**self.memory,),)}
+        for row in (*self.inputs, *self.outputs):
+            if row.shape not in expected.get(row.name, ()):
+                raise ValueError(
+                    f"{row.name}: {row.shape} does not fit {self.constellation} and "
+                    f"memory {self.memory}, which have {points**self.memory} classes"
+                )
 
 
 CARDS: dict[str, type[TrackerCard] | type[DetectorCard]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def kernel(name: str, device: str) -> Twin:
     """
     try:
         twin = pick(name, device)
-        warm(name, device)  # now, not at the first frame
+        _warmed(name, device)  # now, not at the first frame
     except KernelError as error:
         raise PlacementError(str(error)) from error
     if device != "gpu":
@@ -28,6 +29,12 @@ def kernel(name: str, device: str) -> Twin:
     import cupy
 
     return _crossing(twin, cupy)
+
+
+@cache
+def _warmed(name: str, device: str) -> None:
+    """Once for all nodes of a process: what was compiled stays."""
+    warm(name, device)
 
 
 def _crossing(twin: Twin, cupy: Any) -> Twin:

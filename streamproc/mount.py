@@ -70,9 +70,12 @@ class Mount:
             raise TypeError(f"process must return {wanted}, got {type(made).__name__}")
         if self._single:
             return (self._stamp(0, made, t_in_ns),)
+        stamp = self._stamp
         return tuple(
-            None if frame is None else self._stamp(port, frame, t_in_ns)
-            for port, frame in enumerate(made)
+            [
+                None if frame is None else stamp(port, frame, t_in_ns)
+                for port, frame in enumerate(made)
+            ]
         )
 
     def _stamp(self, port: int, frame: Frame, t_in_ns: int) -> Frame:

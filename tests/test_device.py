@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamproc.device import _crossing, kernel
+from streamproc.device import _crossing, _warmed, kernel
 from streamproc.errors import PlacementError
 from streamproc.frame import Array
 from streamproc_kernels import KERNELS, pick, twins
@@ -41,6 +41,16 @@ class FarNumpy:
 @pytest.mark.parametrize("device", ["ref", "cpu"])
 def test_on_the_host_it_is_the_twin_itself(device: str) -> None:
     assert kernel("svt", device) is pick("svt", device)
+
+
+def test_a_kernel_is_warmed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    warmed: list[tuple[str, str]] = []
+    monkeypatch.setattr("streamproc.device.warm", lambda *one: warmed.append(one))
+    _warmed.cache_clear()
+    for device in ("ref", "cpu", "ref"):
+        kernel("svt", device)
+    assert warmed == [("svt", "ref"), ("svt", "cpu")]
+    _warmed.cache_clear()  # what the stand-in said is not so
 
 
 def test_arrays_go_up_once_and_come_down_where_they_may_be_written() -> None:

@@ -214,6 +214,15 @@ def test_sizes_hold_unless_declared_free() -> None:
         assert [len(node(np.zeros(n))) for n in (3, 0, 4)] == [3, 0, 4]
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("x", "f8"), ("data", "f4")])
+def test_a_frame_unlike_the_last_is_looked_at_again(name: str, dtype: str) -> None:
+    with open_node("identity") as node:
+        for _ in range(2):
+            node(Frame.of(np.zeros(3)))
+        with pytest.raises(FrameError):
+            node(Frame(Header(), {name: np.zeros(3, dtype)}))
+
+
 def test_what_goes_wrong_inside_names_node_and_frame() -> None:
     with open_node(own(Free), name="torn") as node:
         with pytest.raises(NodeError, match="'torn' at seq 0: OSError"):

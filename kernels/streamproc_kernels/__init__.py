@@ -91,6 +91,11 @@ _ROWS = (
         {"f8": Tolerance(1e-12, 1e-12, "sums of T metrics, eps64 each")},
     ),
     Kernel(
+        "decide",
+        "decisions on symbols, and sums that tell whether the channel is the right one",
+        {"f8": Tolerance(1e-12, 1e-13, "sums of N terms, eps64 each")},
+    ),
+    Kernel(
         "mixture",
         "log-likelihoods of classes under noise that is a mixture of Gaussians",
         {"f8": Tolerance(1e-14, 1e-13, "a square, an exponential, a logarithm")},

@@ -269,6 +269,41 @@ def _viterbi_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
     yield Case("ties everywhere", (*args, _garbage((2, 20), np.int8)))
 
 
+def _decide_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
+    def case(label: str, n: int, m: int, length: int, dims: int) -> Case:
+        points = rng.normal(size=(m, dims))
+        before = rng.integers(0, m, max(0, length - 1), np.int8)
+        args = (
+            6 * rng.normal(size=(n, m)),
+            rng.normal(size=n),
+            rng.normal(size=(n, dims)),
+            rng.normal(size=(m**length if length else 0, dims)),
+            points,
+            0.7,
+            np.concatenate([before, np.full(n, 77, np.int8)]),
+            _garbage((n, m)),
+            _garbage((2 + dims * length,)),
+        )
+        return Case(label, args)
+
+    yield case("binary", 50, 2, 4, 1)
+    yield case("quaternary", 70, 4, 3, 2)
+    yield case("binary, complex samples", 33, 2, 2, 2)
+    yield case("ternary, no memory", 20, 3, 1, 1)
+    yield case("no channel to judge", 20, 2, 0, 1)
+    yield case("fewer symbols than the memory", 2, 2, 4, 1)
+    yield case("no symbols", 0, 2, 4, 1)
+    unknown = case("the past is not known", 40, 2, 4, 1)
+    unknown.args[6][:3] = -1, 1, -1
+    yield unknown
+    lost = case("what is not finite says nothing", 40, 4, 2, 2)
+    lost.args[2][3, 1], lost.args[2][4], lost.args[2][39, 0] = np.nan, np.inf, -2e100
+    yield lost
+    sharp = case("ties, and what is all but certain", 12, 4, 1, 1)
+    sharp.args[0][:4], sharp.args[0][5] = 0.0, (0.0, 600.0, 600.0, -600.0)
+    yield sharp
+
+
 def _mixture_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
     def case(label: str, y: Any, classes: int, terms: int) -> Case:
         means = rng.normal(size=(classes, y.shape[1]))
@@ -343,6 +378,7 @@ _CASES: dict[str, Callable[[Rng, np.dtype[Any]], Iterator[Case]]] = {
     "class_posterior": _class_posterior_cases,
     "max_log": _max_log_cases,
     "viterbi": _viterbi_cases,
+    "decide": _decide_cases,
     "mixture": _mixture_cases,
     "svt": _svt_cases,
 }

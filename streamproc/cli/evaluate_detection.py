@@ -72,6 +72,11 @@ def run_detection(args: argparse.Namespace) -> int:
             f"{args.seed} and {args.symbols}"
         )
     chosen = args.case or [*(n for n in CASES if args.slow or n != SLOW), *CHECKS]
+    if args.picture is not None and all(name in CHECKS for name in chosen):
+        raise ConfigError(
+            f"--picture draws error rates of cases, got checks only: {chosen}; name one "
+            f"of {', '.join(CASES)}"
+        )
     cases = [detection_case(name) for name in chosen if name not in CHECKS]
     bar = Bar()
     slow = args.slow or SLOW in chosen

@@ -85,6 +85,7 @@ class Viterbi(Forward):
     """Hard decisions: odds of CERTAIN for the symbol decided."""
 
     kernel = "viterbi"
+    _symbols = np.empty((1, 0), np.int8)  # room, which grows to what is asked for
 
     def run(
         self,
@@ -94,11 +95,16 @@ class Viterbi(Forward):
         odds: Array,
         evidence: Array,
     ) -> None:
-        symbols = np.empty(odds.shape[:2], np.int8)
+        keep = odds.shape[1]
+        if self._symbols.shape[1] < keep:
+            self._symbols = np.empty((1, keep), np.int8)
+        symbols = self._symbols[:, :keep]
         self._run(loglik, prior, *grid, self.state, symbols)
-        chosen = symbols[..., None] == np.arange(odds.shape[2])
-        np.multiply(chosen, CERTAIN, out=odds)
-        np.subtract(odds, odds[..., :1].copy(), out=odds)
+        for u in range(odds.shape[2]):
+            np.equal(symbols, u, out=odds[..., u])
+        odds *= CERTAIN
+        for u in reversed(range(odds.shape[2])):
+            odds[..., u] -= odds[..., 0]
         evidence[...] = np.nan
 
 

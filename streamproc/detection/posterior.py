@@ -1,4 +1,4 @@
-"""Odds of symbols as probabilities."""
+"""Decisions on symbols: which, how sure, and how well they explain the samples."""
 
 from __future__ import annotations
 
@@ -6,44 +6,64 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamproc.detection.stream import Taken
+from streamproc.detection.trellis import Trellis, as_real
+from streamproc.device import kernel
 from streamproc.frame import Array
 
 
-class Posteriors(NamedTuple):
-    """Probabilities (n, M) f8, the likeliest symbols (n,) i1, and what all the others
-    have together (n,): the probability that the decision is wrong.
+class Reference(NamedTuple):
+    """Class means (C, D) that residuals are taken against, and the most they may be."""
+
+    means: Array
+    most: float
+
+
+class Decisions(NamedTuple):
+    """Of n symbols.
+
+    posterior: probabilities (n, M) f8.
+    symbols: the likeliest (past + n,) i1, after those before the first; where symbols
+    are as likely, the lower.
+    sums: as kernel `decide` gives them, valid until the next: of probabilities that a
+    symbol is wrong; of evidence; and the slopes, where there is a reference.
     """
 
     posterior: Array
     symbols: Array
-    errors: Array
+    sums: Array
 
 
-def posteriors(odds: Array) -> Posteriors:
-    """From log P(u) / P(0) (n, M), those of symbol 0 being 0. Ties to the lower."""
-    if odds.shape[1] == 2:
-        return binary(odds[:, 1].copy())
-    symbols = odds.argmax(axis=1)
-    top = odds[np.arange(len(odds)), symbols]
-    posterior = np.exp(odds - top[:, None])
-    others = posterior.copy()
-    others[np.arange(len(odds)), symbols] = 0.0
-    rest = others.sum(axis=1)  # so no error is lost beside a probability near one
-    total = 1.0 + rest
-    posterior /= total[:, None]
-    return Posteriors(posterior, symbols.astype(np.int8), rest / total)
+class Decide:
+    """Decisions on the symbols of a trellis, by kernel `decide`.
 
-
-def binary(llr: Array) -> Posteriors:
-    """From log P(1) / P(0) (n,) of two symbols.
-
-    They end at some 600 nats, the floors of a memory of symbols: no overflow.
+    past: symbols before the first that it needs to know, none without a reference.
     """
-    one = np.exp(llr)
-    zero = one + 1.0
-    np.divide(1.0, zero, out=zero)
-    np.multiply(one, zero, out=one)
-    posterior = np.empty((len(llr), 2))
-    posterior[:, 0], posterior[:, 1] = zero, one
-    symbols = np.greater(llr, 0.0).view(np.int8)
-    return Posteriors(posterior, symbols, np.minimum(zero, one, out=zero))
+
+    def __init__(
+        self,
+        trellis: Trellis,
+        dims: int,
+        reference: Reference | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self._M = trellis.M
+        self._points = as_real(trellis.constellation.points, dims)
+        self._means, self._most, self.past = np.empty((0, dims)), 0.0, 0
+        slopes = 0
+        if reference is not None:
+            self._means, self._most = reference
+            self.past, slopes = trellis.memory - 1, trellis.memory * dims
+        self._sums = np.empty(2 + slopes)
+        self._run = kernel("decide", device)
+
+    def __call__(self, taken: Taken, before: Array) -> Decisions:
+        """Of samples (n, D); at least `past` symbols before them, -1 where unknown."""
+        y, odds, evidence = taken
+        past, count = self.past, len(odds)
+        symbols = np.empty(past + count, np.int8)
+        symbols[:past] = before[:past]
+        posterior = np.empty((count, self._M))
+        channel = self._means, self._points, self._most
+        self._run(odds, evidence, y, *channel, symbols, posterior, self._sums)
+        return Decisions(posterior, symbols, self._sums)

@@ -167,7 +167,8 @@ class Stream:
         y = self._past.extend(total)
         y[...] = self._y.first(total)
         loglik = self._loglik.first(min(total + grid[1], len(self._loglik)))
-        if self._pilots is None and self._prior is None:
+        ahead = self.decided + total + sum(grid)  # the last window may be shorter
+        if self._prior is None and not self.pilots_in(self.decided, ahead):
             uninformed = self._uninformed
             self._forward.run(loglik[None], uninformed, grid, odds[None], evidence.T)
         else:
@@ -180,13 +181,14 @@ class Stream:
         self._leave(total)
         return made
 
-    def sees_pilots(self, first: int, stop: int) -> bool:
-        """Whether any of these symbols is known."""
+    def pilots_in(self, first: int, stop: int) -> int:
+        """How many of these symbols are known."""
         pilots = self._pilots
         if pilots is None:
-            return False
-        place = first % pilots.period
-        return place < pilots.count or place + stop - first > pilots.period
+            return 0
+        count, period = pilots.count, pilots.period
+        before = first // period * count + min(first % period, count)
+        return stop // period * count + min(stop % period, count) - before
 
     def _judge(self, last: bool = False) -> None:
         """Log-likelihoods of the samples that have none.
@@ -221,13 +223,12 @@ class Stream:
         Whether a window sees one depends on its place only.
         """
         window, lag = self.recursion.window, self.recursion.lag
-        ahead = self.decided + total + window + lag  # the last window may be shorter
-        if self._prior is not None or not self.sees_pilots(self.decided, ahead):
+        if self._prior is not None:
             yield 0, total
             return
         start = 0
         sees = [
-            self.sees_pilots(first, first + window + lag)
+            self.pilots_in(first, first + window + lag) > 0
             for first in range(self.decided, self.decided + total, window)
         ]
         for place in range(1, len(sees) + 1):
@@ -238,9 +239,7 @@ class Stream:
     def _prior_of(self, start: int, stop: int) -> Array:
         """log P(symbol) (1, stop - start, M) of samples that wait, or (1, 0, M)."""
         first = self.decided + start
-        known = self._pilots is not None and self.sees_pilots(
-            first, first + stop - start
-        )
+        known = self.pilots_in(first, first + stop - start)
         if self._prior is None and not known:
             return self._uninformed
         M = self.trellis.M

@@ -11,6 +11,7 @@ import numpy as np
 
 from streamproc.evaluation.detection_cases import LABELS, Bound, DetectionCase
 from streamproc.evaluation.detectors import (
+    RUN,
     TRAINERS,
     Decide,
     Equalising,
@@ -28,6 +29,7 @@ from streamproc.frame import Array
 
 Progress = Callable[[int, int, str], None]  # (done, of, what)
 RARE = 10  # times the symbols, where errors are rare
+ENOUGH = 30  # errors, below which a ratio says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +50,13 @@ class Rate:
     """A row at one SNR.
 
     ser: mean over seeds (and decays).  se: its standard error over runs of symbols.
-    each: the rate of every seed of training.
+    each: the rate of every seed of training.  errors: counted, of all of them.
     """
 
     ser: float
     se: float
     each: tuple[float, ...]
+    errors: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +123,7 @@ def detect(
 def _symbols(case: DetectionCase, contest: Detecting, snr_db: float) -> int:
     """At one decay."""
     times = RARE if snr_db in case.rare else 1
-    return round(contest.symbols * case.share * times)
+    return RUN * max(1, round(contest.symbols * case.share * times / RUN))
 
 
 def _trained(
@@ -189,6 +192,7 @@ def _rate(points: Sequence[Array]) -> Rate:
     return Rate(
         ser=float(each.mean()),
         se=float(np.sqrt(np.sum(spread)) / len(points)),
+        errors=round(RUN * sum(float(errors.sum()) for errors in points)),
         each=tuple(float(value) for value in each),
     )
 
@@ -211,7 +215,7 @@ def _verdicts(
         if bound.row in rates and bound.rival in rates:
             mine, rival = rates[bound.row], rates[bound.rival]
             found += [
-                _verdict(bound, snr, ratios(mine[snr], rival[snr]))
+                _verdict(bound, snr, mine[snr], rival[snr])
                 for snr in bound.ratios
                 if snr in mine
             ]
@@ -228,13 +232,16 @@ def _near(name: str, snr: float, rate: Rate, reference: tuple[float, float]) -> 
     )
 
 
-def _verdict(bound: Bound, snr: float, found: Array) -> Verdict:
+def _verdict(bound: Bound, snr: float, mine: Rate, rival: Rate) -> Verdict:
     asked = bound.ratios[snr]
-    value = float(found.max() if bound.worst else found.mean())
+    enough = min(mine.errors, rival.errors) >= ENOUGH
+    value = mine.ser / rival.ser if rival.ser else float("nan")
+    if bound.worst:
+        value = float(ratios(mine, rival).max())
     side = "at least" if bound.least else "at most"
     which = "worst seed of " if bound.worst else ""
     return Verdict(
         asked=f"{which}{bound.row} / {bound.rival} at {snr:g} dB {side} {asked:g}",
-        got=f"{value:.4g}",
-        held=value >= asked if bound.least else value <= asked,
+        got=f"{value:.4g}" if enough else "too few errors to tell",
+        held=enough and (value >= asked if bound.least else value <= asked),
     )

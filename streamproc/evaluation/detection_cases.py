@@ -16,7 +16,8 @@ LABELS = 5000
 class Bound(NamedTuple):
     """`row` over `rival` in symbol error rate, by SNR: what it may be at most.
 
-    worst: of the worst training seed, else of their mean. least: it asks for at least.
+    worst: of the worst training seed, else of the seeds' mean rates. least: it asks
+    for at least.
     """
 
     row: str

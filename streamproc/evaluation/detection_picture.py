@@ -13,6 +13,7 @@ LINES = {
     "exact": ("told the channel, exact", "k-"),
     "ls_bcjr": ("least squares + Gaussian", "C1s--"),
     "factor_graph": ("factor_graph", "C0o-"),
+    "following": ("the same, following what it detects", "C6*-"),
     "residual": ("factor_graph, residual network", "C2^:"),
     "dnn": ("network alone", "C4v:"),
     "sbrnn": ("bidirectional LSTM", "C5x:"),

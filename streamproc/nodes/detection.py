@@ -14,7 +14,7 @@ from streamproc.detection.check import Check, ScoreCheck
 from streamproc.detection.forward import Algorithm
 from streamproc.detection.learning import Learner, part_of
 from streamproc.detection.likelihood import LARGEST, Likelihood
-from streamproc.detection.posterior import Posteriors, binary, posteriors
+from streamproc.detection.posterior import Decide
 from streamproc.detection.rows import Rows
 from streamproc.detection.stream import Recursion, Stream, Taken
 from streamproc.detection.trellis import Trellis
@@ -27,6 +27,7 @@ from streamproc.schema import Above, Min
 REAL, COMPLEX = ("f8", "f4"), ("c16", "c8")
 # as plain integers, many times faster to combine
 DEGRADED, QUARANTINED = Flags.DEGRADED.value, Flags.QUARANTINED.value
+MOST_ERASED = 0.1  # share of a frame whose channel is still judged
 SOFTLY = "sum_product or max_log"
 
 
@@ -170,6 +171,7 @@ class Detector(Node[DetectionConfigT], ABC):
         self._out = self._erasures = self._wrong = 0
         self._before = np.full(self.trellis.memory - 1, -1, np.int8)
         self._check: Check | None = None
+        self._decide = Decide(self.trellis, self._dims, None, device)
         self._learner = self.learner()
         known = self.likelihood(device)
         if known is not None:
@@ -177,7 +179,9 @@ class Detector(Node[DetectionConfigT], ABC):
 
     def _use(self, likelihood: Likelihood) -> None:
         self._stream.use(likelihood)
-        self._check = self.check(likelihood)
+        self._check = check = self.check(likelihood)
+        reference = None if check is None else check.reference
+        self._decide = Decide(self.trellis, self._dims, reference, self._device)
 
     def receive(
         self, observation: Frame, llr: Array | None = None, prior: Array | None = None
@@ -186,7 +190,10 @@ class Detector(Node[DetectionConfigT], ABC):
         self._take(observation)
         if llr is not None:
             self._given.extend(len(llr))[...] = llr
-        self._stream.push(self._samples(observation.data), prior)
+        y = self._samples(observation.data)
+        if self._waiting[-1].erased:
+            y = np.where((np.abs(y) < LARGEST).all(axis=1, keepdims=True), y, np.nan)
+        self._stream.push(y, prior)
         self._advance()
         if not self._waiting or self._waiting[0].size > self._stream.available:
             return None
@@ -244,10 +251,13 @@ class Detector(Node[DetectionConfigT], ABC):
     def _give(self, waiting: Waiting) -> tuple[Detected, Array | None]:
         t0_ns, t_in_ns, flags, size, erased = waiting
         taken = self._stream.take(size)
-        llr, (posterior, symbols, errors) = self._soft(taken.odds)
+        posterior, symbols, sums = self._decide(taken, self._before)
+        known = len(symbols) - size
+        if known:
+            self._before, symbols = symbols[size:], symbols[known:]
         hard = self.config.algorithm == "viterbi"
-        error = np.nan if hard else self._expected(errors)
-        loss, wrong = self._judge(taken, symbols, size - erased)
+        error = np.nan if hard else self._expected(float(sums[0]), size)
+        loss, wrong = self._judge(taken, sums, erased)
         if wrong:
             self._wrong += 1
             flags |= DEGRADED
@@ -256,7 +266,7 @@ class Detector(Node[DetectionConfigT], ABC):
         figures = _framed(header, np.array([error, -loss]))
         if hard:
             return Detected(None, _framed(header, symbols), None, figures), None
-        extrinsic = None
+        llr, extrinsic = self._llr(taken.odds), None
         if self.informed:
             extrinsic = llr - self._given.first(size).reshape(llr.shape)
             self._given.drop(size)
@@ -268,31 +278,57 @@ class Detector(Node[DetectionConfigT], ABC):
         )
         return made, extrinsic
 
-    def _soft(self, odds: Array) -> tuple[Array, Posteriors]:
-        """LLRs of bits (n, bits), or (n,) where a symbol is one bit; and the rest."""
+    def _llr(self, odds: Array) -> Array:
+        """Of bits (n, bits), or (n,) where a symbol is one bit."""
         if self.trellis.M > 2:
-            return bit_llr(odds, self.trellis.constellation), posteriors(odds)
-        llr = odds[:, 1].copy()
-        return llr, binary(llr)
+            return bit_llr(odds, self.trellis.constellation)
+        return odds[:, 1].copy()
 
-    def _expected(self, errors: Array) -> float:
-        """Error rate of a frame's symbols, of which pilots do not count."""
-        data = len(errors)
-        if self._pilots is not None and self._stream.sees_pilots(
-            self._out, self._out + data
-        ):
-            known = self._pilots.known(self._out, data, self.trellis.M)
-            data = int(np.count_nonzero(known < 0))
-        return float(np.add.reduce(errors)) / data if data else np.nan
+    def _expected(self, errors: float, count: int) -> float:
+        """Error rate of the next symbols, of which pilots do not count."""
+        data = count - self._stream.pilots_in(self._out, self._out + count)
+        return errors / data if data else np.nan
 
-    def _judge(self, taken: Taken, symbols: Array, seen: int) -> tuple[float, bool]:
-        """Nats of a sample that the channel loses, and whether it is a wrong one."""
-        if self._check is None or not seen:
+    def _judge(self, taken: Taken, sums: Array, erased: int) -> tuple[float, bool]:
+        """Nats of a sample that the channel loses, and whether it is a wrong one.
+
+        Samples of known symbols do not count: to the check, a symbol that is known
+        explains its samples too well. In a frame that brings priors none does, nor
+        where so many are erased that the others are judged from too little.
+        """
+        size = len(taken.odds)
+        if self._check is None:
             return np.nan, not self._stream.begun
-        symbols = np.concatenate([self._before, symbols])
-        self._before = symbols[len(symbols) - len(self._before) :]
-        loss = self._check.loss(self._check.sums(taken, symbols), seen)
+        if erased > MOST_ERASED * size:
+            return np.nan, False
+        if self.informed and self._given.first(size).any():
+            return np.nan, False
+        seen = size - erased
+        if self._stream.pilots_in(self._out - self._past, self._out + size):
+            sums, seen = self._unknown(taken)
+        if not seen:
+            return np.nan, False
+        loss = self._check.loss(sums, seen)
         return loss, loss > self.config.wrong_nats + self._check.chance(seen)
+
+    def _unknown(self, taken: Taken) -> tuple[Array, int]:
+        """Sums over the samples that no pilot is in, and how many of them are seen."""
+        past, count = self._past, len(taken.odds)
+        assert self._pilots is not None
+        symbols = self._pilots.known(self._out - past, past + count, self.trellis.M)
+        free = np.ones(count, bool)
+        for lag in range(past + 1):
+            free &= symbols[past - lag : past - lag + count] < 0
+        edges = np.flatnonzero(np.diff(free, prepend=False, append=False))
+        before = np.full(
+            past, -1, np.int8
+        )  # the slopes of as many samples are left out
+        total, seen = np.zeros_like(self._decide(taken, before).sums), 0
+        for first, stop in edges.reshape(-1, 2).tolist():
+            part = Taken(*(rows[first:stop] for rows in taken))
+            total += self._decide(part, before).sums
+            seen += int(np.count_nonzero(np.isfinite(part.y).all(axis=1)))
+        return total, seen
 
     @property
     def state(self) -> dict[str, Array]:
@@ -319,6 +355,11 @@ class Detector(Node[DetectionConfigT], ABC):
             if fitted is not None:
                 self._use(fitted.likelihood(self._device))
         self._stream.state = part_of(state, "stream.")
+
+    @property
+    def _past(self) -> int:
+        """Symbols before the newest that are in a sample."""
+        return self.trellis.memory - 1
 
     def report(self) -> dict[str, float]:
         """Samples taken as erasures, frames flagged for a wrong channel; where the

@@ -112,11 +112,29 @@ def test_bounds_are_held_or_missed() -> None:
         ),
     )
     rates = {
-        "a": {6.0: Rate(ser=0.105, se=0.0, each=(0.09, 0.12))},
-        "b": {6.0: Rate(ser=0.1, se=0.0, each=(0.1,))},
+        "a": {6.0: Rate(ser=0.105, se=0.0, each=(0.09, 0.12), errors=500)},
+        "b": {6.0: Rate(ser=0.1, se=0.0, each=(0.1,), errors=500)},
     }
     found = detection._verdicts(case, rates)
     assert [one.held for one in found] == [True, False, False]
+    rates["a"][6.0] = replace(rates["a"][6.0], errors=20)
+    assert not any(one.held for one in detection._verdicts(case, rates))
+
+
+def test_a_ratio_is_of_mean_rates() -> None:
+    """Not the mean of ratios, which a lucky seed carries away."""
+    case = replace(
+        CASES["awgn"],
+        reference={},
+        mlse={},
+        bounds=(Bound("b", "a", {6.0: 1.9}, least=True),),
+    )
+    rates = {
+        "a": {6.0: Rate(ser=0.1, se=0.0, each=(0.02, 0.18), errors=500)},
+        "b": {6.0: Rate(ser=0.18, se=0.0, each=(0.18,), errors=500)},
+    }
+    (found,) = detection._verdicts(case, rates)
+    assert found.got == "1.8" and not found.held
 
 
 def test_rows_that_are_wrong_are_worse() -> None:

@@ -31,7 +31,9 @@ FLOORS = {
     "frame": Floor("streamproc.frame", "errors"),
     "wire": Floor("streamproc.wire", "frame errors"),
     "schema": Floor("streamproc.schema streamproc.schema.*", "errors"),
-    "artifact": Floor("streamproc.artifact streamproc.card", "schema frame errors"),
+    "artifact": Floor(
+        "streamproc.artifact streamproc.card", "modulation schema frame errors"
+    ),
     "device": Floor("streamproc.device", "kernels frame errors"),
     "modulation": Floor("streamproc.modulation", "frame errors"),
     "statespace": Floor(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 
 from streamproc.errors import ConfigError, GraphError
-from streamproc.frame import Array, Flags, Frame, Header, Signature
+from streamproc.frame import FREE, Array, Flags, Frame, Header, Signature
 from streamproc.nodes.bcjr import Bcjr, BcjrConfig
 from streamproc.sims.isi import Isi, IsiConfig
 from streamproc.testing import check_node, run_node
@@ -231,6 +232,25 @@ def test_flags_and_entry_time_travel_with_their_frame() -> None:
     out = detect(Bcjr(CONFIG), frames)["llr"]
     assert [f.header.t_in_ns for f in out] == [10 + n for n in range(6)]
     assert [f.header.flags for f in out] == [0, Flags.GAP, 0, 0, 0, 0]
+
+
+def test_nothing_is_allocated_but_what_leaves() -> None:
+    observed, _ = sent(12 * 4096, snr_db=6.0)
+    node = Bcjr(BcjrConfig(gamma=0.2, snr_db=6.0))
+    node.accept(Signature.of("f8", {"symbol": FREE}))
+    node.open("cpu")
+    tracemalloc.start()
+    try:
+        for n, frame in enumerate(even(observed, 4096)):
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            made = node.process(frame)
+            _, peak = tracemalloc.get_traced_memory()
+            leaves = sum(one.data.nbytes for one in made or () if one is not None)
+            assert n < 5 or leaves > 4096 * 25  # llr, posterior, symbols
+            assert n < 5 or peak - before - leaves < 4096
+    finally:
+        tracemalloc.stop()
 
 
 def test_other_namings_of_channel_and_noise_are_the_same() -> None:

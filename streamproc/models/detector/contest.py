@@ -9,6 +9,7 @@ import numpy as np
 
 from streamproc.artifact import Session
 from streamproc.detection.fit import FitConfig, Fitted, fit
+from streamproc.detection.likelihood import LARGEST
 from streamproc.detection.network import NetworkLikelihood
 from streamproc.evaluation.detectors import Decide, Known, Run, SumProduct, Trainer
 from streamproc.frame import Array
@@ -102,9 +103,10 @@ def classify(
 
 
 def _usable(data: Known) -> tuple[Array, Array]:
-    """Samples whose class is known, and the classes."""
+    """Samples that are numbers and whose class is known, and the classes."""
     classes = data.trellis.classes_of(data.symbols)
-    return data.y[classes >= 0], classes[classes >= 0]
+    usable = (classes >= 0) & (np.abs(data.y) < LARGEST).all(axis=1)
+    return data.y[usable], classes[usable]
 
 
 def network_of(found: Classifier, run: int) -> Network:

@@ -79,7 +79,28 @@ def _below(graph: _Graph, fitted: Fitted) -> str:
     rates = fitted.rates if fitted.rates is not None else fitted.means[:, 0]
     logs = graph.constant("log_rates", np.log(rates)[None])
     counts = graph.add("Mul", "y", logs)
-    return graph.add("Sub", counts, graph.constant("class_rates", rates[None]))
+    loglik = graph.add("Sub", counts, graph.constant("class_rates", rates[None]))
+    return graph.add("Sub", loglik, _log_factorial(graph))
+
+
+def _log_factorial(graph: _Graph) -> str:
+    """log Gamma(y + 1) (n, 1), by Stirling's series at w = y + 5, eps32 from it.
+
+        log Gamma(w) = (w - 1/2) log w - w + log(2 pi) / 2 + 1 / (12 w)
+    less the logarithm of (y + 1)(y + 2)(y + 3)(y + 4).
+    """
+    y = graph.add("Relu", "y")
+    w = graph.add("Add", y, graph.constant("five", 5.0))
+    less = graph.add("Sub", w, graph.constant("half", 0.5))
+    series = graph.add("Mul", less, graph.add("Log", w))
+    tail = graph.add("Div", graph.constant("twelfth", 1 / 12), w)
+    constant = graph.constant("log_root", 0.5 * np.log(2 * np.pi))
+    series = graph.add("Sub", graph.add("Add", series, tail), w)
+    series = graph.add("Add", series, constant)
+    for k in range(1, 5):
+        step = graph.add("Add", y, graph.constant(f"step_{k}", float(k)))
+        series = graph.add("Sub", series, graph.add("Log", step))
+    return series
 
 
 def _mixture(graph: _Graph, means: Array, noise: Mixture) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from streamproc.artifact import Session, write_artifact
 from streamproc.card import DetectorCard, ErrorRow, PortRow, TrainingTable
 from streamproc.detection.fit import FitConfig, Fitted, fit
+from streamproc.detection.likelihood import LARGEST
 from streamproc.detection.network import NetworkLikelihood
 from streamproc.detection.trellis import Trellis, as_real
 from streamproc.errors import ConfigError
@@ -36,10 +37,11 @@ from streamproc.models.detector.recipe import (
 )
 from streamproc.models.detector.train import Told
 from streamproc.models.shelf import UNHASHED, version
-from streamproc.modulation import constellation
+from streamproc.modulation import Modulation, constellation
 
 TEST_SEED = 3000  # of the card's own test symbols
 TEST_SYMBOLS = 1_000_000
+LEAST_JUDGED = 100
 JUDGED = 0.2  # share of a recording that the card is judged on
 OWN_CASE = "test split of its own scene"
 OWN_END = "unseen end of its own recording"
@@ -60,9 +62,13 @@ class Made(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Known symbols to learn from, sequences to be judged on, and where from."""
+    """Known symbols to learn from, sequences to be judged on, and where from.
+
+    usual: samples whose evidence is that of the right channel.
+    """
 
     known: tuple[Known, ...]  # one for each seed
+    usual: Array
     unseen: tuple[Run, ...]
     case: str
 
@@ -76,8 +82,10 @@ def split(recipe: DetectorRecipe, seeds: Sequence[int]) -> Split:
     test = replace(
         config, seed=TEST_SEED, split="test", symbols=10_000, tap_error_var=0.0
     )
+    usual = replace(test, split="val")
     return Split(
         tuple(known(one, recipe.labels) for one in train),
+        known(usual, recipe.labels).y,
         tuple(runs(test, TEST_SYMBOLS)),
         OWN_CASE,
     )
@@ -102,10 +110,25 @@ def _recorded(recipe: DetectorRecipe, data: RecordedData, seeds: int) -> Split:
     dims = 2 if np.iscomplexobj(y) or not trellis.constellation.real else 1
     rows, symbols = as_real(y, dims), symbols.astype(np.int8)
     end = len(rows) - round(JUDGED * len(rows))
-    labels = min(end, recipe.labels)
-    mine = Known(rows[:labels], symbols[:labels], trellis)
-    taps = np.zeros((1, trellis.memory))
-    return Split((mine,) * seeds, (Run(rows[end:], symbols[end:], taps),), OWN_END)
+    told = np.cumsum(trellis.classes_of(symbols[:end]) >= 0)
+    last = min(end, int(np.searchsorted(told, recipe.labels)) + 1)
+    mine = Known(rows[:last], symbols[:last], trellis)
+    unseen = _pieces(rows[end:], symbols[end:], trellis)
+    scored = sum(int(np.count_nonzero(run.symbols >= 0)) for run in unseen)
+    if scored < LEAST_JUDGED:
+        raise ConfigError(
+            f"{data.truth}: expected at least {LEAST_JUDGED} known symbols in the last "
+            f"{JUDGED:.0%}, which the card is judged on, got {scored}; put known ones "
+            "last"
+        )
+    return Split((mine,) * seeds, mine.y, unseen, OWN_END)
+
+
+def _pieces(y: Array, symbols: Array, trellis: Trellis) -> tuple[Run, ...]:
+    """Sequences that have something to score, several so that their spread shows."""
+    taps, count = np.zeros((1, trellis.memory)), max(1, min(20, len(y) // 500))
+    cuts = zip(np.array_split(y, count), np.array_split(symbols, count), strict=True)
+    return tuple(Run(part, sent, taps) for part, sent in cuts if (sent >= 0).any())
 
 
 def make(
@@ -209,17 +232,17 @@ def _card(
 ) -> DetectorCard:
     trellis = data.known[0].trellis
     classes, dims = one.fitted.means.shape
-    evidence = _evidence(one.detector, data.known[0])
+    evidence = _evidence(one.detector, data.usual, trellis)
     return DetectorCard(
         name=recipe.name,
         package=version(),
         sha256=UNHASHED,
         known_failures=recipe.failures,
-        constellation=trellis.constellation.name,
+        constellation=_modulation(recipe),
         memory=trellis.memory,
         head="poisson" if one.fitted.rates is not None else recipe.head,
         base=recipe.base,
-        labels=len(data.known[0].y),
+        labels=int(np.count_nonzero(data.known[0].symbols >= 0)),
         evidence=float(evidence.mean()),
         evidence_std=float(evidence.std()),
         inputs=(PortRow(name="y", shape=(dims,)),),
@@ -236,7 +259,14 @@ def _card(
     )
 
 
-def _evidence(detector: SumProduct, data: Known) -> Array:
-    """log p(y_t | y_<t) of what it learned from, nats."""
-    run = Run(data.y, data.symbols, np.zeros((1, data.trellis.memory)))
-    return detector.odds(run)[1]
+def _modulation(recipe: DetectorRecipe) -> Modulation:
+    if isinstance(recipe.data, RecordedData):
+        return recipe.data.constellation
+    return recipe.data.config.constellation
+
+
+def _evidence(detector: SumProduct, y: Array, trellis: Trellis) -> Array:
+    """log p(y_t | y_<t) of samples (n, D) that are numbers, nats."""
+    nobody = np.full(len(y), -1, np.int8)
+    found = detector.odds(Run(y, nobody, np.zeros((1, trellis.memory))))[1]
+    return found[np.asarray((np.abs(y) < LARGEST).all(axis=1))]
