@@ -171,7 +171,9 @@ def _count(
     names: Sequence[str],
 ) -> dict[str, Array]:
     """Share of errors (seeds, runs) of every row, on the same runs."""
-    config = case.scene("test", point.gamma, point.snr_db, contest.seed)
+    # of its own at every decay, or their average would have one noise
+    seed = contest.seed + case.gammas.index(point.gamma)
+    config = case.scene("test", point.gamma, point.snr_db, seed)
     found: dict[str, list[list[float]]] = {name: [] for name in names}
     for run in runs(config, _symbols(case, contest, point.snr_db)):
         for name in names:
