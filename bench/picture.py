@@ -82,9 +82,7 @@ def draw_detector(axes: Any) -> None:
     true = np.concatenate([frame.data for frame in shown["truth"]])[: len(llr)]
     bins = np.linspace(-40, 40, 81)
     for symbol, color in ((0, SEEN), (1, MADE)):
-        axes.hist(
-            llr[true == symbol], bins, color=color, alpha=0.8, label=f"{symbol}"
-        )
+        axes.hist(llr[true == symbol], bins, color=color, alpha=0.8, label=f"{symbol}")
     ser = np.mean((llr > 0) != (true == 1))
     axes.set_title(f"detect: {ser:.2%} symbol errors (long run: 1.40 %)")
     axes.set_xlabel("log-likelihood ratio, nats")

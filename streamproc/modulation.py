@@ -19,6 +19,8 @@ Modulation = Literal["bpsk", "ook", "qpsk", "qam16"]
 
 UNKNOWN = np.int8(-1)  # a symbol that nobody knows, or that does not count
 REGISTER_BITS = 23
+UNMIXED = 4096  # bits after which small seeds are as good as others
+MOST_PILOTS, LONGEST_PERIOD = 1 << 20, 1 << 53
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +163,9 @@ def prbs23(bits: int, seed: int) -> Array:
 class Pilots:
     """Known symbols: the first `count` of every `period`, the same in each period.
 
-    They carry the PRBS-23 of `seed`, log2 M bits to a symbol, the most significant
-    first. ConfigError for a count or seed that cannot be.
+    They carry the PRBS-23 of `seed` from its 4097th bit on (a register with few ones
+    begins with long runs of zeros), log2 M bits to a symbol, the most significant
+    first. ConfigError for a count, period or seed that cannot be.
     """
 
     count: int
@@ -173,6 +176,14 @@ class Pilots:
         if not 0 <= self.count <= self.period or self.period < 1:
             raise ConfigError(
                 f"pilots: expected 0 to pilot_period ({self.period}), got {self.count}"
+            )
+        if self.count > MOST_PILOTS:
+            raise ConfigError(
+                f"pilots: expected at most {MOST_PILOTS}, got {self.count}"
+            )
+        if self.period > LONGEST_PERIOD:
+            raise ConfigError(
+                f"pilot_period: expected at most {LONGEST_PERIOD}, got {self.period}"
             )
         if not 0 < self.seed < 1 << REGISTER_BITS:
             raise ConfigError(
@@ -195,6 +206,6 @@ class Pilots:
 @lru_cache
 def _pilot_symbols(count: int, seed: int, M: int) -> Array:
     width = M.bit_length() - 1
-    bits = prbs23(count * width, seed).reshape(count, width)
+    bits = prbs23(UNMIXED + count * width, seed)[UNMIXED:].reshape(count, width)
     weight = 1 << np.arange(width)[::-1]
     return _fixed((bits * weight).sum(axis=1).astype(np.int8))

@@ -134,7 +134,7 @@ def test_pilots_begin_every_period_and_are_the_same_in_each() -> None:
     pilots = Pilots(count=5, period=12, seed=9)
     known = pilots.known(0, 36, 4).reshape(3, 12)
     assert (known[:, 5:] == -1).all() and (known[:, :5] == known[0, :5]).all()
-    pairs = np.reshape(register(10, 9), (5, 2))
+    pairs = np.reshape(register(4096 + 10, 9)[4096:], (5, 2))
     assert known[0, :5].tolist() == (2 * pairs[:, 0] + pairs[:, 1]).tolist()
 
 
@@ -151,4 +151,8 @@ def test_pilots_that_cannot_be_are_refused() -> None:
         Pilots(count=11, period=10)
     with pytest.raises(ConfigError, match="pilot_seed: expected 1"):
         Pilots(count=1, period=10, seed=0)
+    with pytest.raises(ConfigError, match="pilots: expected at most 1048576"):
+        Pilots(count=10**12, period=10**13)
+    with pytest.raises(ConfigError, match="pilot_period: expected at most"):
+        Pilots(count=10, period=2**70)
     assert (Pilots(count=0, period=1).known(0, 5, 2) == -1).all()

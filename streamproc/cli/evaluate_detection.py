@@ -74,8 +74,8 @@ def run_detection(args: argparse.Namespace) -> int:
     chosen = args.case or [*(n for n in CASES if args.slow or n != SLOW), *CHECKS]
     if args.picture is not None and all(name in CHECKS for name in chosen):
         raise ConfigError(
-            f"--picture draws error rates of cases, got checks only: {chosen}; name one "
-            f"of {', '.join(CASES)}"
+            f"--picture draws error rates of cases, got checks only: {chosen}; name "
+            f"one of {', '.join(CASES)}"
         )
     cases = [detection_case(name) for name in chosen if name not in CHECKS]
     bar = Bar()

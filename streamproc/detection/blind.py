@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from streamproc.detection.baum_welch import ClassPosterior
-from streamproc.detection.centres import require
-from streamproc.detection.fit import Fitted
+from streamproc.detection.centres import distant, require
+from streamproc.detection.fit import GROSS, Fitted
+from streamproc.detection.likelihood import usable
 from streamproc.detection.noise import Mixture
 from streamproc.detection.residual import squared
 from streamproc.detection.trellis import Trellis, as_field, as_real
@@ -78,10 +79,10 @@ def blind_fit(
     allows (BPSK: the sign; QPSK and QAM: quarters): the strongest tap is the one next
     to the positive real axis. A channel that is shorter than the memory: the newest
     symbols have the taps, and zeros come last. The same seed gives the same channel.
-    ConfigError for too few samples. [Baum-Welch; Kaleh, Vallet, IEEE Trans. Commun.
-    42(7), 1994]
+    ConfigError for too few samples, or where white noise explains them as well.
+    [Baum-Welch; Kaleh, Vallet, IEEE Trans. Commun. 42(7), 1994]
     """
-    heard = _heard(y, symbols, trellis)
+    heard, faults = _heard(y, symbols, trellis)
     rng = np.random.default_rng(seed)
     power = float(np.square(heard.y[heard.usable]).sum(axis=1).mean())
     if not power > 0:
@@ -94,13 +95,17 @@ def blind_fit(
     ]
     trials.sort(key=lambda one: -one.evidence)
     best = max((_climb(heard, one, STEPS) for one in trials[:KEPT]), key=_evidence)
-    best = _widened(heard, _earliest(heard, best))
-    taps = best.taps if (heard.symbols >= 0).any() else _turned(best.taps, trellis)
+    best = _earliest(heard, best)
+    _require_signal(heard, best)
+    best = _widened(heard, best)
+    told = ((heard.symbols >= 0) & heard.usable).any()
+    taps = best.taps if told else _turned(best.taps, trellis)
     means = as_real(_points(heard) @ taps, heard.y.shape[1])
-    return Fitted("taps", taps, means, best.noise, None, best.evidence)
+    return Fitted("taps", taps, means, best.noise, None, best.evidence, faults)
 
 
-def _heard(y: Array, symbols: Array | None, trellis: Trellis) -> Heard:
+def _heard(y: Array, symbols: Array | None, trellis: Trellis) -> tuple[Heard, int]:
+    """And how many samples are so far from the others that they are faults."""
     y = np.ascontiguousarray(y, np.float64)
     if y.ndim != 2 or y.shape[1] not in (1, 2):
         raise ConfigError(f"blind: expected samples (n, 1 or 2), got {y.shape}")
@@ -108,13 +113,28 @@ def _heard(y: Array, symbols: Array | None, trellis: Trellis) -> Heard:
         raise ConfigError(
             f"blind: {trellis.constellation.name} is complex, the samples are real"
         )
-    usable = np.asarray(np.isfinite(y).all(axis=1))
-    require(int(usable.sum()), PER_TAP * trellis.memory, "a blind start")
+    kept = usable(y)
+    faulty = distant(y[kept], GROSS)
+    kept[kept] = ~faulty
+    require(int(kept.sum()), PER_TAP * trellis.memory, "a blind start")
     if symbols is None:
         symbols = np.full(len(y), -1, np.int8)
-    y = np.where(usable[:, None], y, 0.0)
+    y = np.where(kept[:, None], y, 0.0)
     twins = kernel("mixture", "cpu"), ClassPosterior(trellis)
-    return Heard(y, usable, symbols, trellis, *twins)
+    return Heard(y, kept, symbols, trellis, *twins), int(np.count_nonzero(faulty))
+
+
+def _require_signal(heard: Heard, best: Guess) -> None:
+    """ConfigError unless taps explain samples better, by BIC, than noise alone."""
+    y = heard.y[heard.usable]
+    n, dims = y.shape
+    alone = max(float(y.var(axis=0).mean()), 1e-300)
+    white = -dims / 2 * (np.log(2 * np.pi * alone) + 1)
+    if not 2 * n * (best.evidence - white) > dims * len(best.taps) * np.log(n):
+        raise ConfigError(
+            f"blind: {n} samples are as well explained by noise alone; there is no "
+            "signal in them, or too faint a one"
+        )
 
 
 def _points(heard: Heard) -> Array:
@@ -219,7 +239,9 @@ def _factors(z: Array, L: int) -> list[Array]:
     factors = []
     for outside in itertools.product((False, True), repeat=len(inner)):
         chosen = np.where(outside, 1 / inner.conj(), inner)
-        factors.append(np.atleast_1d(np.poly(chosen)).astype(np.complex128))
+        factor = np.zeros(L, np.complex128)  # a spectrum may have fewer roots
+        factor[: len(chosen) + 1] = np.poly(chosen)
+        factors.append(factor)
     return factors
 
 

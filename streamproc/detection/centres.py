@@ -6,20 +6,27 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from streamproc.detection.likelihood import usable
 from streamproc.detection.trellis import Trellis, as_field, as_real
 from streamproc.errors import ConfigError
 from streamproc.frame import Array
 
 Base = Literal["taps", "means", "blend"]
+FAR = 1e3  # times the upper quartile of |y|, beyond which a sample is a fault
+ODD = 0.02  # share of the samples that are no counts, among counts
 
 
 class Labelled(NamedTuple):
-    """Samples whose class is known: y (n, D), field (n,) f8 or c16, classes (n,)."""
+    """Samples whose class is known: y (n, D), field (n,) f8 or c16, classes (n,).
+
+    faults: how many more there were that are too far out to be learned from.
+    """
 
     y: Array
     field: Array
     classes: Array
     trellis: Trellis
+    faults: int = 0
 
     @property
     def size(self) -> int:
@@ -27,14 +34,24 @@ class Labelled(NamedTuple):
 
     def where(self, chosen: Array) -> Labelled:
         """Some of them."""
-        return Labelled(
-            self.y[chosen], self.field[chosen], self.classes[chosen], self.trellis
+        return self._replace(
+            y=self.y[chosen], field=self.field[chosen], classes=self.classes[chosen]
         )
 
+    def without(self, faulty: Array) -> Labelled:
+        """All but the faulty ones (n,), which are counted."""
+        more = int(np.count_nonzero(faulty))
+        return self.where(~faulty)._replace(faults=self.faults + more)
+
+    def counts(self) -> Array:
+        """Which samples (n,) are whole numbers and not negative."""
+        found: Array = ((self.y == np.round(self.y)) & (self.y >= 0)).all(axis=1)
+        return found
+
     def are_counts(self) -> bool:
-        """Whether all samples are whole numbers and none is negative."""
-        whole = (self.y == np.round(self.y)).all() and (self.y >= 0).all()
-        return bool(whole and self.y.shape[1] == 1)
+        """Whether all samples are counts, but for few."""
+        odd = self.size - int(np.count_nonzero(self.counts()))
+        return self.y.shape[1] == 1 and odd <= ODD * self.size
 
     def sums(self, values: Array) -> Array:
         """Sum of values (n,) over each class (C,)."""
@@ -64,7 +81,7 @@ class Centres(NamedTuple):
 
 
 def labelled(y: Array, symbols: Array, trellis: Trellis) -> Labelled:
-    """The samples that are finite, and whose last L symbols are known.
+    """The samples that are usable, and whose last L symbols are known.
 
     ConfigError for shapes that do not fit, or symbols outside the constellation.
     """
@@ -84,9 +101,23 @@ def labelled(y: Array, symbols: Array, trellis: Trellis) -> Labelled:
             f"{np.max(symbols)}"
         )
     classes = trellis.classes_of(symbols)
-    usable = (classes >= 0) & np.isfinite(y).all(axis=1)
-    y = y[usable]
-    return Labelled(y, as_field(y), classes[usable], trellis)
+    known = (classes >= 0) & usable(y)
+    y = y[known]
+    found = Labelled(y, as_field(y), classes[known], trellis)
+    return found.without(distant(y, FAR))
+
+
+def distant(y: Array, times: float) -> Array:
+    """Which usable samples (n,) are larger than so many times the upper quartile.
+
+    Zeros count for nothing: of faint light, most samples are.
+    """
+    size = np.sqrt(np.square(y).sum(axis=1))
+    lit = size[size > 0]
+    if not lit.size:
+        return np.zeros(len(y), bool)
+    found: Array = size > times * np.quantile(lit, 0.75)
+    return found
 
 
 def require(count: int, needed: int, what: str) -> None:

@@ -11,6 +11,7 @@ from streamproc.detection.centres import (
     Base,
     Labelled,
     centres,
+    distant,
     labelled,
     require,
 )
@@ -21,14 +22,21 @@ from streamproc.detection.likelihood import (
 )
 from streamproc.detection.noise import Mixture
 from streamproc.detection.noise_em import mixture_em
-from streamproc.detection.poisson import log_pmf, poisson_rates
+from streamproc.detection.poisson import lit, log_pmf, poisson_rates
 from streamproc.detection.trellis import Trellis
 from streamproc.errors import ConfigError
 from streamproc.frame import Array
+from streamproc.modulation import Pilots
 
 MOST_COMPONENTS = 4
 PER_COMPONENT = 20  # labels that a component of the noise takes
-FOLDS = 5
+FOLDS = 2
+GROSS = 100.0  # times the upper quartile of |y|: such samples ruin least squares
+FAULTY, PASSES = 30.0, 4  # robust deviations of a residual; impulses reach ten
+MEDIAN = {1: 0.6745, 2: 0.8326}  # of |w| over its standard deviation, by dimensions
+FEW = 0.02  # share of the samples that may be faults where a class may be odd
+ILL = 1e3  # condition of the pilots' correlations, beyond which they tell no taps
+LEAST = 1e-9  # spread of the means over the largest, below which there is no signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +67,8 @@ class Fitted:
     """A channel: class means (C, D), and its noise: a mixture, or none but Poisson's.
 
     taps (L,): those nearest to the means. rates (C,): of Poisson. evidence: mean log
-    density of the samples that it was fitted to, nats.
+    density of the samples that it was fitted to, nats. faults: samples left out, for
+    they are so far from all others.
     """
 
     base: Base
@@ -68,6 +77,7 @@ class Fitted:
     mixture: Mixture | None
     rates: Array | None
     evidence: float
+    faults: int = 0
 
     def likelihood(self, device: str = "cpu") -> Likelihood:
         """As the trellis takes it."""
@@ -79,9 +89,10 @@ class Fitted:
 def least_squares(y: Array, symbols: Array, trellis: Trellis) -> Array:
     """Taps (L,), the newest symbol's first: f8 for samples (n, 1), c16 for (n, 2).
 
-    Only samples count whose last L symbols are all known. ConfigError if too few are.
+    Only samples count whose last L symbols are all known, and that are no faults.
+    ConfigError if too few are.
     """
-    return _tied(labelled(y, symbols, trellis))
+    return _tied(without_faults(labelled(y, symbols, trellis)))
 
 
 def noise_variance(y: Array, symbols: Array, trellis: Trellis, taps: Array) -> float:
@@ -89,25 +100,28 @@ def noise_variance(y: Array, symbols: Array, trellis: Trellis, taps: Array) -> f
     data = labelled(y, symbols, trellis)
     require(data.size, trellis.memory + 1, "its noise")
     squared = data.squared(trellis.means(taps))
-    return float(squared.sum() / (data.size - trellis.memory))
+    squared = squared[~_faulty(data, squared)]
+    return float(squared.sum() / (len(squared) - trellis.memory))
 
 
 def class_means(y: Array, symbols: Array, trellis: Trellis) -> Array:
     """(C, D): mean sample of each class; of classes never seen, the taps'."""
     data = labelled(y, symbols, trellis)
-    _require_enough(data, "means")
+    config = FitConfig(noise="gaussian", base="means")
+    require(data.size, _labels_needed(trellis, config), _what(config))
     return centres(data, "means").means
 
 
 def fit(y: Array, symbols: Array, trellis: Trellis, config: FitConfig) -> Fitted:
     """A channel from samples y (n, D) and symbols (n,), -1 where not known.
 
-    ConfigError, with the numbers, for too few labels.
+    ConfigError, with the numbers, for too few labels; or where the samples, though
+    labelled, have nothing of the symbols in them.
     """
     data = labelled(y, symbols, trellis)
-    if config.noise == "auto":
-        return _chosen(data, config)
-    return _fit(data, config)
+    found = _chosen(data, config) if config.noise == "auto" else _fit(data, config)
+    _require_signal(found)
+    return found
 
 
 def fit_gaussian(
@@ -136,14 +150,65 @@ def fit_poisson(
     return fit(y, symbols, trellis, FitConfig(noise="poisson", base=base))
 
 
+def require_pilots(pilots: Pilots, trellis: Trellis, config: FitConfig) -> None:
+    """ConfigError unless one run of pilots, all well received, gives a channel."""
+    classes = trellis.classes_of(pilots.symbols(trellis.M))
+    classes = classes[classes >= 0]
+    need = _labels_needed(trellis, config)
+    if len(classes) < need:
+        free = need > 2 * trellis.memory
+        cure = "another base, or fewer components" if free else "a shorter memory"
+        raise ConfigError(
+            f"pilots: expected {need + trellis.memory - 1} or more to learn a channel "
+            f"of memory {trellis.memory}, got {pilots.count}; or choose {cure}"
+        )
+    design = trellis.points[classes]
+    if config.noise in ("poisson", "auto"):  # there is a background too
+        design = np.column_stack([np.ones(len(design)), design])
+    spread = np.linalg.eigvalsh(design.conj().T @ design)
+    if not spread[-1] < ILL * spread[0]:
+        raise ConfigError(
+            f"pilot_seed: {pilots.count} pilots of seed {pilots.seed} do not tell "
+            f"{trellis.memory} taps apart; choose another seed, or more pilots"
+        )
+
+
+def without_faults(data: Labelled, base: Base = "taps") -> Labelled:
+    """Without samples that no Gaussian noise makes: least squares would follow them.
+
+    First what is far larger than the others, then residuals around the taps, again
+    and again. Where means are not tied to taps, many such residuals are a class.
+    """
+    data = data.without(distant(data.y, GROSS))
+    for _ in range(PASSES):
+        if data.size < 4 * data.trellis.memory:
+            break
+        faulty = _faulty(data, data.squared(centres(data, "taps").means))
+        most = data.size if base == "taps" else max(1, FEW * data.size)
+        if not 0 < np.count_nonzero(faulty) <= most:
+            break
+        data = data.without(faulty)
+    return data
+
+
+def _faulty(data: Labelled, squared: Array) -> Array:
+    """Residuals (n,) of |r|^2 = squared that are too large for Gaussian noise."""
+    if data.size < 4 * data.trellis.memory:
+        return np.zeros(data.size, bool)
+    dims = data.y.shape[1]
+    usual = float(np.median(squared)) ** 0.5 / MEDIAN[dims]
+    rounding = 1e-6 * float(np.median(np.abs(data.field)))
+    found: Array = squared > (FAULTY * max(usual, rounding)) ** 2
+    return found
+
+
 def _fit(data: Labelled, config: FitConfig) -> Fitted:
-    _require_enough(data, config.base)
+    require(data.size, _labels_needed(data.trellis, config), _what(config))
     if config.noise == "poisson":
-        return _poisson(data, config.base)
+        return _poisson(lit(data), config.base)
     if config.noise == "gaussian":
-        return _mixture(data, config.base, 1)
+        return _mixture(without_faults(data, config.base), config.base, 1)
     if config.components is not None:
-        require(data.size, PER_COMPONENT * config.components, "this mixture")
         return _mixture(data, config.base, config.components)
     return _by_bic(data, config.base)
 
@@ -165,13 +230,14 @@ def _mixture(data: Labelled, base: Base, components: int) -> Fitted:
     middle, noise, density = mixture_em(data, base, components)
     free = data.size / max(1.0, data.size - middle.parameters)
     unbiased = Mixture(noise.weights, noise.variances * free, noise.dims)
-    return Fitted(base, middle.taps, middle.means, unbiased, None, density)
+    return Fitted(base, middle.taps, middle.means, unbiased, None, density, data.faults)
 
 
 def _poisson(data: Labelled, base: Base) -> Fitted:
     rates, taps = poisson_rates(data, base)
     density = float(log_pmf(data.field, rates[data.classes]).mean())
-    return Fitted(base, taps, rates[:, None].copy(), None, rates, density)
+    means = rates[:, None].copy()
+    return Fitted(base, taps, means, None, rates, density, data.faults)
 
 
 def _chosen(data: Labelled, config: FitConfig) -> Fitted:
@@ -179,10 +245,11 @@ def _chosen(data: Labelled, config: FitConfig) -> Fitted:
     mixture, poisson = (replace(config, noise=n) for n in ("mixture", "poisson"))
     if not data.are_counts():
         return _fit(data, mixture)
-    fold = np.arange(data.size) * FOLDS // data.size
+    counts = data.where(data.counts())
+    fold = np.arange(counts.size) * FOLDS // counts.size
     gain = 0.0
     for k in range(FOLDS):
-        kept, held = data.where(fold != k), data.where(fold == k)
+        kept, held = counts.where(fold != k), counts.where(fold == k)
         gain += _foretold(_fit(kept, poisson), held)
         gain -= _foretold(_fit(kept, mixture), held)
     return _fit(data, poisson if gain >= 0 else mixture)
@@ -200,8 +267,28 @@ def _tied(data: Labelled) -> Array:
     return centres(data, "taps").taps
 
 
-def _require_enough(data: Labelled, base: Base) -> None:
+def _labels_needed(trellis: Trellis, config: FitConfig) -> int:
     """More labels than numbers to fit."""
-    taps = 2 * data.trellis.memory
-    need = max(taps, 2 * data.trellis.classes) if base == "means" else taps
-    require(data.size, need, f"a fit of the {base}")
+    need = 2 * trellis.memory
+    if config.base == "means":
+        need = max(need, 2 * trellis.classes)
+    if config.noise == "mixture" and config.components is not None:
+        need = max(need, PER_COMPONENT * config.components)
+    return need
+
+
+def _what(config: FitConfig) -> str:
+    if config.noise == "mixture" and config.components is not None:
+        return "this mixture"
+    return f"a fit of the {config.base}"
+
+
+def _require_signal(found: Fitted) -> None:
+    """ConfigError for a channel of which samples would tell nothing."""
+    means = found.means
+    spread = float(np.ptp(means, axis=0).max())
+    if not (np.isfinite(found.taps).all() and LEAST * np.abs(means).max() < spread):
+        raise ConfigError(
+            f"labels: the samples have nothing of the symbols in them; got taps "
+            f"{found.taps}"
+        )

@@ -8,17 +8,23 @@ from typing import Literal
 import numpy as np
 
 from streamproc.detection.adapt import TapTracker
+from streamproc.detection.baum_welch import ClassPosterior
 from streamproc.detection.blind import blind_fit
 from streamproc.detection.centres import Base
 from streamproc.detection.fit import FitConfig, Fitted, fit
+from streamproc.detection.likelihood import usable
 from streamproc.detection.noise import Mixture
+from streamproc.detection.runs import PilotRuns
 from streamproc.detection.stream import Decided
 from streamproc.detection.trellis import Trellis, as_field
+from streamproc.errors import ConfigError
 from streamproc.frame import Array
 from streamproc.modulation import Pilots
 
 Online = Literal["off", "pilots", "decisions", "soft"]
-MOST_RUNS = 8  # of pilots that are waited for
+MOST_RUNS = 8  # of pilots, that a channel is learned from together
+SILENT = 0.1  # share of a blind start's samples that may be silence before a signal
+HEARD = 0.75  # share of them that must be usable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,7 @@ class Lesson:
     pilots: labels.  blind_symbols: samples looked at without any, 0 to use pilots.
     online: whether the channel is followed: by pilots alone, by decisions too, or by
     what samples may have been (soft).
+    refit: whether each run of pilots gives another channel, fitted to it alone.
     gate: nats by which a decision must lead to be relied on.
     horizon, tolerance: of the tracker.
     """
@@ -36,6 +43,7 @@ class Lesson:
     pilots: Pilots | None = None
     blind_symbols: int = 0
     online: Online = "off"
+    refit: bool = False
     gate: float = 3.0
     horizon: float = 2500.0
     tolerance: float = 0.05
@@ -43,9 +51,13 @@ class Lesson:
 
 class Learner:
     """First a channel from the beginning of the stream, or a given one; then, where
-    it is followed, another one whenever the follower says so.
+    it is followed, another one whenever the follower says so, or pilots are over.
 
-    Everything happens after whole windows, so framing does not matter.
+    Nothing in the samples is an error: what gives no channel is counted, and others
+    are waited for. Everything happens after whole windows, so framing does not matter.
+
+    horizon: symbols, from the first of the stream, that the next try takes.
+    given_up: those of them, the oldest, that no channel will be learned from.
     """
 
     def __init__(
@@ -55,69 +67,138 @@ class Learner:
         fitted: Fitted | None = None,
     ) -> None:
         self.trellis, self.lesson = trellis, lesson
-        self._runs = 1
+        if lesson.online == "soft" or lesson.blind_symbols:
+            ClassPosterior(trellis)  # compiles now, and not when a frame waits
+        self.given_up = 0
+        self.horizon = lesson.blind_symbols
+        if not lesson.blind_symbols and lesson.pilots is not None:
+            self.horizon = lesson.pilots.count
+        self._refused = self._faults = self._refits = 0
         self.fitted: Fitted | None = None
         self._first: Fitted | None = None  # what the tracker began with
         self._follower: TapTracker | None = None
+        self._runs: PilotRuns | None = None
         if fitted is not None:
             self._begun(fitted)
 
     @property
     def follows(self) -> bool:
         """Whether windows decided are to be shown."""
-        return self.lesson.online != "off"
+        return self.lesson.online != "off" or self.lesson.refit
 
-    @property
-    def horizon(self) -> int:
-        """Samples from the first on that the first channel is learned from."""
-        pilots = self.lesson.pilots
-        if self.lesson.blind_symbols or pilots is None:
-            return self.lesson.blind_symbols
-        return pilots.count + (self._runs - 1) * pilots.period
+    def begin(self, y: Array, first: int = 0) -> Fitted | None:
+        """The channel of samples (n, D) from symbol `first` to `horizon`.
 
-    def begin(self, y: Array) -> Fitted | None:
-        """The channel of the first `horizon` samples (horizon, D).
-
-        None where half of the pilots are erased: then of the next run too. ConfigError
-        where there is too little to learn from.
+        None where they give none: pilots that are erased, silence, or what else may
+        come. Then `horizon` is further on. Where pilots are erased, those of the next
+        runs are added to them, of at most MOST_RUNS; what gave no channel although it
+        was there is `given_up`.
         """
-        symbols = self._labels_of(y)
-        if symbols is not None and self._lost(y, symbols):
-            self._runs += 1
-            return None
-        if symbols is None or self.lesson.blind_symbols:
-            fitted = blind_fit(y, self.trellis, symbols=symbols)
+        y = y[max(0, self.given_up - first) :]
+        if self.lesson.blind_symbols:
+            return self._begin_blind(y)
+        symbols = self._symbols(self.given_up, len(y))
+        wait = self._lost(y, symbols) and self._runs_seen() < MOST_RUNS
+        fitted = None if wait else self._tried(y, symbols)
+        if fitted is None:
+            self._refused += 1
+            self._look_on(wait)
         else:
-            fitted = fit(y, symbols, self.trellis, self.lesson.fit)
-        self._begun(fitted)
+            self._begun(fitted)
         return fitted
 
     def observe(self, window: Decided) -> Fitted | None:
         """What is learned from a window: another channel, or none."""
-        if self._follower is None:
-            return None
-        symbols, reliable = self._labels(window)
-        self._follower.observe(window.y, symbols, reliable)
-        fitted = self._follower.update()
+        fitted = None
+        if self._runs is not None:
+            fitted = self._refitted(self._runs.ended(window))
+        elif self._follower is not None:
+            symbols, reliable = self._labels(window)
+            self._follower.observe(window.y, symbols, reliable)
+            fitted = self._follower.update()
         if fitted is not None:
             self.fitted = fitted
         return fitted
 
-    def _labels_of(self, y: Array) -> Array | None:
-        """Pilots among the first samples, (n,) i1."""
-        pilots = self.lesson.pilots
-        return None if pilots is None else pilots.known(0, len(y), self.trellis.M)
+    def _begin_blind(self, y: Array) -> Fitted | None:
+        seen, fitted = usable(y), None
+        loud = np.flatnonzero(seen & y.any(axis=1))
+        silent = int(loud[0]) if len(loud) else len(y)
+        if silent <= SILENT * len(y):
+            silent = len(y)  # nothing is learned from all of them, if not now
+            if np.count_nonzero(seen) >= HEARD * len(y):
+                fitted = self._tried(y, self._symbols(self.given_up, len(y)))
+        if fitted is None:
+            self._slide(silent)
+        else:
+            self._begun(fitted)
+        return fitted
 
-    def _lost(self, y: Array, symbols: Array) -> bool:
-        """Whether to wait for other pilots, for half a run of them is erased."""
-        pilots, seen = self.lesson.pilots, np.isfinite(y).all(axis=1)
-        if pilots is None or self.lesson.blind_symbols or self._runs >= MOST_RUNS:
-            return False
-        return 2 * int(np.count_nonzero(seen & (symbols >= 0))) < pilots.count
+    def _slide(self, count: int) -> None:
+        """A blind start further on: with pilots, where a run of them begins."""
+        self._refused += 1
+        pilots, place = self.lesson.pilots, self.given_up + count
+        if pilots is not None:
+            place += -place % pilots.period
+        self.given_up, self.horizon = place, place + self.lesson.blind_symbols
+
+    def _runs_seen(self) -> int:
+        """From the oldest that is still looked at to the horizon."""
+        pilots = self.lesson.pilots
+        span = self.horizon - self.given_up
+        return 1 if pilots is None else -(-span // pilots.period)
+
+    def _look_on(self, wait: bool) -> None:
+        """To the next run of pilots: with those before it, or they are given up."""
+        pilots = self.lesson.pilots
+        if pilots is not None:
+            self.horizon += pilots.period
+            if not wait:
+                self.given_up = self.horizon - pilots.count
+
+    def _lost(self, y: Array, symbols: Array | None) -> bool:
+        """Whether less than half a run of pilots is among samples (n, D)."""
+        pilots = self.lesson.pilots
+        if pilots is None or symbols is None:
+            return True
+        seen = int(np.count_nonzero(usable(y) & (symbols >= 0)))
+        return 2 * seen < pilots.count
+
+    def _symbols(self, first: int, count: int) -> Array | None:
+        """Pilots (n,) i1, -1 elsewhere; None where there are none at all."""
+        pilots = self.lesson.pilots
+        return None if pilots is None else pilots.known(first, count, self.trellis.M)
+
+    def _tried(self, y: Array, symbols: Array | None) -> Fitted | None:
+        """A channel, unless there is none in these samples."""
+        try:
+            if symbols is None or self.lesson.blind_symbols:
+                fitted = blind_fit(y, self.trellis, symbols=symbols)
+            else:
+                fitted = fit(y, symbols, self.trellis, self.lesson.fit)
+        except ConfigError:
+            return None
+        self._faults += fitted.faults
+        return fitted
+
+    def _refitted(self, run: tuple[int, Array] | None) -> Fitted | None:
+        """Another channel, where pilots are over and good enough."""
+        if run is None:
+            return None
+        first, y = run
+        symbols = self._symbols(first, len(y))
+        fitted = None if self._lost(y, symbols) else self._tried(y, symbols)
+        self._refused += fitted is None
+        self._refits += fitted is not None
+        return fitted
 
     def _begun(self, fitted: Fitted) -> None:
         self.fitted = self._first = fitted
-        if self.follows:
+        pilots = self.lesson.pilots
+        if self.lesson.refit and pilots is not None:
+            ahead = self.horizon + pilots.period - pilots.count
+            self._runs = PilotRuns(pilots, fitted.means.shape[1], ahead)
+        elif self.lesson.online != "off":
             self._follower = TapTracker(
                 self.trellis,
                 fitted,
@@ -143,14 +224,15 @@ class Learner:
 
     @property
     def state(self) -> dict[str, Array]:
-        if self.fitted is None or self._first is None:
-            return {}
-        follower = {} if self._follower is None else self._follower.state
-        parts = {
-            "first": as_arrays(self._first),
-            "channel": as_arrays(self.fitted),
-            "follower": follower,
-        }
+        counts = self.given_up, self.horizon, self._refused, self._faults, self._refits
+        parts = {"learner": {"counts": np.array(counts, np.int64)}}
+        if self.fitted is not None and self._first is not None:
+            parts["first"] = as_arrays(self._first)
+            parts["channel"] = as_arrays(self.fitted)
+        if self._follower is not None:
+            parts["follower"] = self._follower.state
+        if self._runs is not None:
+            parts["runs"] = self._runs.state
         return {
             f"{part}.{name}": one
             for part, arrays in parts.items()
@@ -159,6 +241,9 @@ class Learner:
 
     @state.setter
     def state(self, state: dict[str, Array]) -> None:
+        counts = state["learner.counts"].tolist()
+        self.given_up, self.horizon, *told = counts
+        self._refused, self._faults, self._refits = told
         first = part_of(state, "first.")
         if not first:
             return
@@ -168,13 +253,23 @@ class Learner:
         if self._follower is not None:
             self._follower.state = part_of(state, "follower.")
             self._follower.fitted = fitted  # to the bit
+        if self._runs is not None:
+            self._runs.state = part_of(state, "runs.")
 
     def report(self) -> dict[str, float]:
-        """How often the channel was replaced, jumps seen, and the drift alarm."""
+        """How often samples gave no channel, and how many of them were left out for
+        they are too far from all others. How often the channel was replaced; jumps
+        seen, and the drift alarm, where it is followed.
+        """
+        told: dict[str, float] = {
+            "refused_fits": self._refused,
+            "faults": self._faults,
+        }
         follower = self._follower
         if follower is None:
-            return {"learned": float(self.fitted is not None)}
-        return {
+            told |= {"learned": float(self.fitted is not None)}
+            return told | ({"updates": self._refits} if self.lesson.refit else {})
+        return told | {
             "updates": follower.updates,
             "jumps": follower.jumps,
             "alarm": follower.alarm,

@@ -15,6 +15,11 @@ from streamproc.frame import Array
 LARGEST = 1e100  # a sample beyond it says nothing; its square would overflow
 
 
+def usable(y: Array) -> Array:
+    """Which samples (n,) of y (n, D) say something: finite, and their squares too."""
+    return np.asarray((np.abs(y) < LARGEST).all(axis=1))
+
+
 class Likelihood(ABC):
     """What the trellis needs of a channel.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln
 
-from streamproc.detection.centres import Base, Labelled, drawn
+from streamproc.detection.centres import ODD, Base, Labelled, drawn
 from streamproc.errors import ConfigError
 from streamproc.frame import Array
 
@@ -20,14 +20,9 @@ def poisson_rates(data: Labelled, base: Base) -> tuple[Array, Array]:
     Linear: rate_c = background + sum_l h_l s_l, most likely by weighted least squares
     repeated, a sample weighing 1 / its rate (Fisher scoring, identity link).
     "means": mean count of each class, those seen little drawn to the linear one;
-    "blend": each drawn, by as much as the counts leave it open. ConfigError for
-    samples that are no counts, or symbols that do not tell the taps apart.
+    "blend": each drawn, by as much as the counts leave it open. Samples must not be
+    negative (see lit). ConfigError for symbols that do not tell the taps apart.
     """
-    if data.y.shape[1] != 1 or (data.y < 0).any():
-        raise ConfigError(
-            "noise: poisson takes real samples, none negative; for others choose "
-            "gaussian or mixture"
-        )
     seen = data.sums(np.ones(data.size))
     total = data.sums(data.field)
     linear, taps = _linear(data.points(), seen, total)
@@ -38,6 +33,20 @@ def poisson_rates(data: Labelled, base: Base) -> tuple[Array, Array]:
     own = np.divide(total, seen, out=linear.copy(), where=seen > 0)
     share = drawn(own - linear, seen / linear, 1 + len(taps), base)
     return linear + share * (own - linear), taps
+
+
+def lit(data: Labelled) -> Labelled:
+    """Without negative samples, which count as faults where they are few.
+
+    ConfigError where they are many, or complex: those are no counts.
+    """
+    negative = np.asarray((data.y < 0).any(axis=1))
+    if data.y.shape[1] != 1 or np.count_nonzero(negative) > ODD * data.size + 1:
+        raise ConfigError(
+            "noise: poisson takes real samples, none negative; for others choose "
+            "gaussian or mixture"
+        )
+    return data.without(negative)
 
 
 def log_pmf(counts: Array, rates: Array) -> Array:

@@ -140,10 +140,11 @@ class Stream:
         if len(self._y):
             self._decide(len(self._y))
 
-    def give_up(self) -> None:
-        """Of all that waits, nothing can be said: odds 0."""
-        count = len(self._y)
-        self._past.extend(count)[...] = self._y.all
+    def give_up(self, count: int | None = None) -> None:
+        """Of so many that wait, or of all, nothing can be said: odds 0."""
+        waiting = len(self._y)
+        count = waiting if count is None else min(count, waiting)
+        self._past.extend(count)[...] = self._y.first(count)
         self._odds.extend(count)[...] = 0.0
         self._evidence.extend(count)[...] = 0.0
         self._leave(count)

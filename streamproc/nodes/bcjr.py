@@ -8,9 +8,9 @@ from typing import Annotated
 
 import numpy as np
 
-from streamproc.detection.fit import FitConfig
+from streamproc.detection.fit import FitConfig, require_pilots
 from streamproc.detection.learning import Learner, Lesson
-from streamproc.detection.likelihood import Likelihood, MixtureLikelihood
+from streamproc.detection.likelihood import LARGEST, Likelihood, MixtureLikelihood
 from streamproc.detection.noise import Mixture
 from streamproc.detection.trellis import Trellis
 from streamproc.errors import ConfigError, GraphError
@@ -20,11 +20,13 @@ from streamproc.nodes.detection import Detected, DetectionConfig, Detector
 from streamproc.schema import Above, Min
 
 Count = Annotated[int, Min(1)]
+LEAST_SQUARES = FitConfig(noise="gaussian")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BcjrConfig(DetectionConfig):
-    """A channel and its noise: taps or gamma, noise_var or snr_db; or pilots alone.
+    """A channel and its noise: taps or gamma, noise_var or snr_db; or pilots alone, to
+    each run of which they are fitted.
 
     constellation: bpsk, ook, qpsk or qam16.
     taps: the newest symbol's first.
@@ -61,6 +63,24 @@ class BcjrConfig(DetectionConfig):
                 f"{self.snr_db}"
             )
         self._check_taps()
+        self._check_size()
+
+    def _check_size(self) -> None:
+        """Taps and noise are numbers that can be squared."""
+        key = "gamma" if self.taps is None else "taps"
+        with np.errstate(over="ignore"):
+            size = float(np.abs(self.channel()).sum())
+        if not size < LARGEST:
+            raise ConfigError(
+                f"{key}: expected taps that add up to less than {LARGEST:g}, got "
+                f"{self.gamma if self.taps is None else self.taps}"
+            )
+        key = "snr_db" if self.noise_var is None else "noise_var"
+        if not 1 / LARGEST < self.variance() < LARGEST:
+            raise ConfigError(
+                f"{key}: expected a noise variance between {1 / LARGEST:g} and "
+                f"{LARGEST:g}, got {self.variance():g}"
+            )
 
     def _check_taps(self) -> None:
         if self.taps is None:
@@ -94,12 +114,14 @@ class BcjrConfig(DetectionConfig):
         """Of the noise, where it is known."""
         if self.noise_var is not None:
             return self.noise_var
-        return float(10 ** -((self.snr_db or 0.0) / 10))
+        with np.errstate(over="ignore"):
+            return float(np.float64(10.0) ** -((self.snr_db or 0.0) / 10))
 
 
 class Bcjr(Detector[BcjrConfig]):
     """Symbols seen through up to six taps and Gaussian noise; the channel is known, or
-    fitted by least squares to the first pilots (LS-BCJR).
+    fitted by least squares to each run of pilots (LS-BCJR): what a run says holds from
+    the next window on. A run that says nothing, erased or faulty, changes nothing.
 
     In and out as every detector: `llr`, `symbols`, `posterior`, `confidence`.
     [Bahl et al., IEEE Trans. Inf. Theory 20(2), 1974, with the state carried on]
@@ -108,7 +130,11 @@ class Bcjr(Detector[BcjrConfig]):
     def make_trellis(self) -> Trellis:
         taps = self.config.taps
         memory = self.config.memory or 4 if taps is None else len(taps)
-        return Trellis(constellation(self.config.constellation), memory)
+        trellis = Trellis(constellation(self.config.constellation), memory)
+        pilots = self.config.known()
+        if self.config.fitted and pilots is not None:
+            require_pilots(pilots, trellis, LEAST_SQUARES)
+        return trellis
 
     def dims_of(self, observation: Signature) -> int:
         dims = super().dims_of(observation)
@@ -141,5 +167,5 @@ class Bcjr(Detector[BcjrConfig]):
     def learner(self) -> Learner | None:
         if not self.config.fitted:
             return None
-        lesson = Lesson(fit=FitConfig(noise="gaussian"), pilots=self.config.known())
+        lesson = Lesson(fit=LEAST_SQUARES, pilots=self.config.known(), refit=True)
         return Learner(self.trellis, lesson)

@@ -241,10 +241,12 @@ class Detector(Node[DetectionConfigT], ABC):
                 self._use(fitted.likelihood(self._device))
 
     def _begin(self, learner: Learner) -> None:
-        """Learn the channel once there is enough to learn from."""
+        """Learn the channel once there is enough to learn from; give up what is old."""
         stream = self._stream
-        while not stream.begun and stream.waiting >= learner.horizon:
-            fitted = learner.begin(stream.first(learner.horizon))
+        while not stream.begun and stream.decided + stream.waiting >= learner.horizon:
+            first = stream.decided
+            fitted = learner.begin(stream.first(learner.horizon - first), first)
+            stream.give_up(max(0, learner.given_up - first))
             if fitted is not None:
                 self._use(fitted.likelihood(self._device))
 
@@ -258,7 +260,8 @@ class Detector(Node[DetectionConfigT], ABC):
         hard = self.config.algorithm == "viterbi"
         error = np.nan if hard else self._expected(float(sums[0]), size)
         loss, wrong = self._judge(taken, sums, erased)
-        if wrong:
+        learner = self._learner
+        if wrong or (learner is not None and self._out < learner.given_up):
             self._wrong += 1
             flags |= DEGRADED
         self._out += size

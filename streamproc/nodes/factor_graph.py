@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from streamproc.artifact import Artifact
+from streamproc.artifact import CARD, MODEL, REFUSALS, Artifact
 from streamproc.card import DetectorCard
+from streamproc.detection.blind import PER_TAP
 from streamproc.detection.centres import Base
 from streamproc.detection.check import Check, EvidenceCheck
-from streamproc.detection.fit import FitConfig, Fitted
-from streamproc.detection.forward import CERTAIN
+from streamproc.detection.fit import FitConfig, Fitted, require_pilots
 from streamproc.detection.learning import Learner, Lesson, Online, channel
 from streamproc.detection.likelihood import Likelihood
 from streamproc.detection.network import NetworkLikelihood
 from streamproc.detection.noise import Mixture
 from streamproc.detection.trellis import Trellis
-from streamproc.errors import BadFrameError, ConfigError, GraphError
+from streamproc.errors import ArtifactError, BadFrameError, ConfigError, GraphError
 from streamproc.frame import Array, Frame, Signature
 from streamproc.modulation import Modulation, constellation, symbol_prior
 from streamproc.nodes.detection import (
@@ -30,12 +30,20 @@ from streamproc.nodes.detection import (
 )
 from streamproc.schema import Above, Max, Min
 
+# of a prior, nats: more would meet the floor of the recursions, and the prior could
+# not be taken out of the posterior again
+SUREST = 30.0
 COMPILED = ("mixture", "poisson")  # heads that need no network
+OF_PILOTS = ("noise", "base", "components")  # keys that say what is fitted to them
+STEADIEST, WILDEST = 1e-6, 1e6  # deviations that log p(y) may have, nats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactorGraphConfig(DetectionConfig):
     """Where the channel comes from: an artifact, the stream's pilots, or nothing.
+
+    Other values than the defaults of noise, base and components need pilots to learn
+    from, and one of blind_symbols blind = true.
 
     model: name of a shipped artifact, or a folder with model.onnx and card.toml;
     without it, the channel is learned from the first run of pilots.
@@ -78,10 +86,28 @@ class FactorGraphConfig(DetectionConfig):
                 "expected one of model, blind = true, or pilots alone to learn from, "
                 f"got model {self.model!r}, blind {self.blind}, pilots {self.pilots}"
             )
+        self._check_unused()
         if self.online == "pilots" and not self.pilots:
             raise ConfigError('online: "pilots" needs pilots, got 0')
         if self.online == "decisions":
             soft_only(self.algorithm, 'with online = "decisions", expected')
+
+    def _check_unused(self) -> None:
+        """ConfigError for keys that would change nothing."""
+        taught = self.model is None and not self.blind
+        unused = () if taught else OF_PILOTS
+        if not self.blind:
+            unused = (*unused, "blind_symbols")
+        defaults = {one.name: one.default for one in fields(self)}
+        for key in unused:
+            if getattr(self, key) != defaults[key]:
+                source = (
+                    f"model {self.model!r}" if self.model else f"blind {self.blind}"
+                )
+                raise ConfigError(
+                    f"{key}: expected to be left out with {source}, where it changes "
+                    f"nothing, got {getattr(self, key)!r}"
+                )
 
     def fitting(self) -> FitConfig:
         """What is fitted to labels."""
@@ -103,12 +129,32 @@ class FactorGraphDetector(Detector[FactorGraphConfigT]):
             self._artifact = Artifact.load(config.model, DetectorCard)
             card = self._artifact.card
             name, memory = card.constellation, card.memory
-        return Trellis(constellation(name), memory)
+        trellis = Trellis(constellation(name), memory)
+        self._require_enough(trellis)
+        return trellis
+
+    def _require_enough(self, trellis: Trellis) -> None:
+        """ConfigError where there is too little to learn this channel from."""
+        config, pilots = self.config, self.config.known()
+        least = PER_TAP * trellis.memory
+        if config.blind and config.blind_symbols < least:
+            raise ConfigError(
+                f"blind_symbols: expected {least} or more for a memory of "
+                f"{trellis.memory}, got {config.blind_symbols}"
+            )
+        if pilots is not None and not config.blind and config.model is None:
+            require_pilots(pilots, trellis, config.fitting())
 
     def signatures(self, observation: Signature) -> dict[str, Signature]:
         made = super().signatures(observation)
         if self._artifact is not None:
             self._require(self._artifact)
+            self._require_whole(self._artifact)
+        elif self.config.noise == "poisson" and self._dims == 2:
+            raise GraphError(
+                f"expected real samples for noise = 'poisson', got {observation.data}; "
+                "give f8, or choose another noise"
+            )
         return made
 
     def _require(self, artifact: Artifact[DetectorCard]) -> None:
@@ -133,6 +179,46 @@ class FactorGraphDetector(Detector[FactorGraphConfigT]):
                 f"got {self.config.online!r}; only mixture and poisson are followed"
             )
 
+    def _require_whole(self, artifact: Artifact[DetectorCard]) -> None:
+        """ArtifactError where its network or its weights are not for this trellis."""
+        card, C = artifact.card, self.trellis.classes
+        place = f"{artifact.folder}/{CARD}"
+        if not STEADIEST < card.evidence_std < WILDEST or not np.isfinite(
+            card.evidence
+        ):
+            raise ArtifactError(
+                f"{place}: expected evidence, and evidence_std from {STEADIEST:g} to "
+                f"{WILDEST:g} nats, got {card.evidence} and {card.evidence_std}; make "
+                "the artifact again"
+            )
+        made = {row.name: row.shape for row in card.outputs}.get("loglik")
+        if made != (C,):
+            raise ArtifactError(
+                f"{place}: expected loglik of ({C},) classes, as constellation "
+                f"{card.constellation} and memory {card.memory} make, got {made}; this "
+                "card was edited, or make the artifact again"
+            )
+        if self._compiled(card):
+            self._weighed(artifact)
+        else:
+            self._run_once(artifact)
+
+    def _run_once(self, artifact: Artifact[DetectorCard]) -> None:
+        """ArtifactError where the network does not run, or gives no likelihoods."""
+        wanted, got = (2, self.trellis.classes), "none"
+        try:
+            feeds = {"y": np.zeros((2, self._dims), np.float32)}
+            (loglik,) = artifact.session().run(("loglik",), feeds)
+            if loglik.shape == wanted and np.isfinite(loglik).all():
+                return
+            got = f"{loglik.shape}, finite: {np.isfinite(loglik).all()}"
+        except REFUSALS as error:
+            got = f"{str(error).strip():.200}"
+        raise ArtifactError(
+            f"{artifact.folder}/{MODEL}: expected finite loglik {wanted} of two "
+            f"samples, got {got}; export the network again"
+        )
+
     def _compiled(self, card: DetectorCard) -> bool:
         """Whether the kernels run it. ConfigError where they cannot."""
         if card.head in COMPILED:
@@ -154,9 +240,23 @@ class FactorGraphDetector(Detector[FactorGraphConfigT]):
         )
 
     def _weighed(self, artifact: Artifact[DetectorCard]) -> Fitted:
-        """The channel that an artifact's weights are."""
+        """The channel that an artifact's weights are. ArtifactError for others."""
         weights = {k: w.astype(np.float64) for k, w in artifact.weights().items()}
-        base = artifact.card.base
+        base, C = artifact.card.base, self.trellis.classes
+        wanted: dict[str, tuple[int, ...]] = {"rates": (C,)}
+        if artifact.card.head != "poisson":
+            K = max(1, np.size(weights.get("weights", ())))
+            wanted = {"means": (C, self._dims), "weights": (K,), "variances": (K,)}
+        got = {name: one.shape for name, one in weights.items()}
+        if {k: got.get(k) for k in wanted} != wanted or not all(
+            np.isfinite(weights[k]).all() and (k == "means" or (weights[k] > 0).all())
+            for k in wanted
+        ):
+            raise ArtifactError(
+                f"{artifact.folder}/{MODEL}: expected finite weights {wanted} of a "
+                f"{artifact.card.head} head, all but means above 0, got {got}; the "
+                "card was edited, or make the artifact again"
+            )
         if artifact.card.head == "poisson":
             return channel(self.trellis, base, weights["rates"][:, None], None)
         noise = Mixture(weights["weights"], weights["variances"], self._dims)
@@ -255,7 +355,7 @@ class Siso(FactorGraphDetector[SisoConfig]):
                 f"{len(llr)}"
             )
         self._erasures += int(np.count_nonzero(np.isnan(llr)))
-        llr = np.clip(np.where(np.isnan(llr), 0.0, llr), -CERTAIN, CERTAIN)
+        llr = np.clip(np.where(np.isnan(llr), 0.0, llr), -SUREST, SUREST)
         made = self.receive(
             observation, llr, symbol_prior(llr, self.trellis.constellation)
         )

@@ -87,7 +87,33 @@ def test_nothing_is_made_of_nothing() -> None:
         blind_fit(np.ones((60, 1)), on)
     with pytest.raises(ConfigError, match="all zero"):
         blind_fit(np.zeros((300, 1)), on)
+    rng = np.random.default_rng(8)
+    for alike in (np.ones((600, 1)), rng.standard_normal((600, 1))):
+        with pytest.raises(ConfigError, match="noise alone"):
+            blind_fit(alike, trellis("bpsk", 2))
     with pytest.raises(ConfigError, match="samples are real"):
         blind_fit(np.ones((300, 1)), trellis("qpsk", 2))
     with pytest.raises(ConfigError, match=r"got \(300,\)"):
         blind_fit(np.ones(300), on)
+
+
+@pytest.mark.parametrize("fault", [1e3, 1e90, 1e150])
+def test_samples_far_out_are_not_learned_from(fault: float) -> None:
+    on, rng = trellis("bpsk", 2), np.random.default_rng(9)
+    y, _ = draw(on, np.array([1.0, 0.5]), 600, rng)
+    y += noise(y.shape, 0.1, rng)
+    y[[50, 300]] = fault
+    found = blind_fit(y, on)
+    np.testing.assert_allclose(found.taps, [1.0, 0.5], atol=0.05)
+    assert found.faults == (2 if fault < 1e100 else 0)
+
+
+def test_pilots_that_are_erased_do_not_tell_the_sign() -> None:
+    on, rng = trellis("bpsk", 2), np.random.default_rng(10)
+    y, symbols = draw(on, np.array([-1.0, -0.5]), 600, rng)
+    y += noise(y.shape, 0.1, rng)
+    y[:20] = np.nan
+    known = np.full(600, -1, np.int8)
+    known[:18] = symbols[:18]
+    taps = blind_fit(y, on, symbols=known).taps
+    np.testing.assert_allclose(taps, [1.0, 0.5], atol=0.05)

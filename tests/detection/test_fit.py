@@ -14,11 +14,13 @@ from streamproc.detection.fit import (
     fit_poisson,
     least_squares,
     noise_variance,
+    require_pilots,
 )
 from streamproc.detection.likelihood import MixtureLikelihood, PoissonLikelihood
 from streamproc.detection.noise import Mixture
 from streamproc.errors import ConfigError
 from streamproc.frame import Array
+from streamproc.modulation import Pilots
 from tests.detection.channels import GAMMA, draw, errors, noise, trellis
 
 
@@ -196,3 +198,110 @@ def test_samples_without_any_noise_still_give_a_channel() -> None:
     found = fit_mixture(y, symbols, on)
     test, sent = draw(on, GAMMA, 500, rng)
     assert errors(on, found.likelihood(), test[3:], sent[3:]) <= 3  # of the beginning
+
+
+@pytest.mark.parametrize("fault", [1e3, -1e4, 1e90, 1e150, 1e300, np.inf, np.nan])
+@pytest.mark.parametrize("noise_is", ["gaussian", "mixture"])
+def test_no_single_sample_moves_a_channel(fault: float, noise_is: str) -> None:
+    on, rng = trellis(), np.random.default_rng(11)
+    y, symbols = draw(on, GAMMA, 400, rng)
+    y += noise(y.shape, 0.1, rng)
+    config = FitConfig(noise=noise_is)  # type: ignore[arg-type]
+    y[100] = np.nan
+    told = fit(y, symbols, on, config)
+    y[100] = fault
+    found = fit(y, symbols, on, config)
+    assert found.mixture is not None and told.mixture is not None
+    np.testing.assert_allclose(found.taps, told.taps, atol=0.01)
+    narrow = found.mixture.variances.min(), told.mixture.variances.min()
+    assert narrow[0] == pytest.approx(narrow[1], rel=0.05)
+    counted = abs(fault) > 1e3 if noise_is == "mixture" else abs(fault) > 1
+    usable = abs(fault) < 1e100
+    assert found.faults == int(counted and usable)
+    np.testing.assert_allclose(least_squares(y, symbols, on), GAMMA, atol=0.1)
+    variance = noise_variance(y, symbols, on, GAMMA)
+    assert variance == pytest.approx(0.1, rel=0.25)
+
+
+def test_faults_leave_clean_fits_as_they_are_to_the_bit() -> None:
+    on, rng = trellis(), np.random.default_rng(12)
+    y, symbols = draw(on, GAMMA, 400, rng)
+    for width in (0.0, 0.1, 1.0, 10.0):
+        seen = y + noise(y.shape, width, rng) if width else y
+        points = on.points.real[on.classes_of(symbols)[3:]]
+        gram, moment = points.T @ points, points.T @ seen[3:, 0]
+        want = np.linalg.solve(gram, moment)
+        found = fit_gaussian(seen, symbols, on)
+        np.testing.assert_allclose(found.taps, want, rtol=1e-9)
+        assert found.faults == 0
+    seen = y + impulsive(400, 0.2, rng)  # impulses are noise, and no faults
+    assert fit_gaussian(seen, symbols, on).faults == 0
+
+
+def test_a_class_of_its_own_is_no_fault_where_means_are_free() -> None:
+    """An amplifier that saturates for one class only, hardly any noise."""
+    on, rng = trellis(), np.random.default_rng(13)
+    y, symbols = draw(on, GAMMA, 3000, rng)
+    last = on.classes_of(symbols) == 15
+    y[last] = 1.0
+    y += noise(y.shape, 1e-6, rng)
+    found = fit_gaussian(y, symbols, on, "means")
+    assert found.means[15, 0] == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("noise_is", ["poisson", "auto"])
+@pytest.mark.parametrize("fault", [-1.0, 1e90])
+def test_a_count_that_cannot_be_is_left_out(noise_is: str, fault: float) -> None:
+    on, rng = trellis("ook"), np.random.default_rng(14)
+    y, symbols, _ = photons(1500, rng)
+    y[700] = np.nan
+    config = FitConfig(noise=noise_is)  # type: ignore[arg-type]
+    told = fit(y, symbols, on, config)
+    y[700] = fault
+    found = fit(y, symbols, on, config)
+    assert found.rates is not None and told.rates is not None
+    np.testing.assert_array_equal(found.rates, told.rates)
+    assert found.faults == 1
+
+
+def test_light_on_and_off_without_noise_is_not_all_faults() -> None:
+    on, rng = trellis("ook", 1), np.random.default_rng(15)
+    y, symbols = draw(on, np.array([1.0]), 401, rng)
+    found = fit_gaussian(y + noise(y.shape, 1e-10, rng), symbols, on)
+    assert found.faults == 0 and found.taps[0] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_silence_is_no_channel() -> None:
+    on = trellis()
+    symbols = np.random.default_rng(0).integers(0, 2, 200).astype(np.int8)
+    for config in (FitConfig(), FitConfig(noise="gaussian", base="blend")):
+        with pytest.raises(ConfigError, match="nothing of the symbols"):
+            fit(np.zeros((200, 1)), symbols, on, config)
+    with pytest.raises(ConfigError, match="nothing of the symbols"):
+        fit_poisson(np.zeros((200, 1)), symbols, trellis("ook"))
+
+
+def test_pilots_that_give_no_channel_are_refused_with_the_cure() -> None:
+    def pilots(count: int, seed: int = 1) -> Pilots:
+        return Pilots(count=count, period=10_000, seed=seed)
+
+    for count in (1, 6, 10):
+        with pytest.raises(ConfigError, match=rf"expected 11 or more.* got {count};"):
+            require_pilots(pilots(count), trellis(), FitConfig())
+    require_pilots(pilots(11), trellis(), FitConfig())
+    with pytest.raises(ConfigError, match="expected 35 or more"):
+        require_pilots(pilots(34), trellis(), FitConfig(base="means"))
+    with pytest.raises(ConfigError, match="expected 63 or more"):
+        require_pilots(pilots(62), trellis(), FitConfig(components=3))
+    seeds = range(1, 200)
+    dull = [s for s in seeds if len(set(pilots(6, s).symbols(2).tolist())) == 1]
+    assert dull
+    with pytest.raises(ConfigError, match="pilot_seed: 6 pilots of seed"):
+        require_pilots(pilots(6, dull[0]), trellis("bpsk", 2), FitConfig())
+
+
+@pytest.mark.parametrize(("name", "memory"), [("bpsk", 4), ("ook", 4), ("qpsk", 3)])
+def test_pilots_of_small_seeds_tell_taps_apart(name: str, memory: int) -> None:
+    for seed in range(1, 20):
+        few = Pilots(count=24, period=1000, seed=seed)
+        require_pilots(few, trellis(name, memory), FitConfig(noise="gaussian"))

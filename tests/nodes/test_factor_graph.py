@@ -222,8 +222,10 @@ def test_pilots_that_were_lost_are_waited_for_anew() -> None:
     out = detect(graph(**PILOTS), even(seen, 500))
     assert errors(joined(out["symbols"])[500:], truth[500:]) < 0.005
     seen[:] = np.nan
-    with pytest.raises(Exception, match="labels"):
-        detect(graph(**PILOTS), even(np.tile(seen, 2), 500))
+    node = graph(**PILOTS)
+    out = detect(node, even(np.tile(seen, 2), 500))
+    assert not joined(out["llr"]).any() and node.report()["refused_fits"] == 10
+    assert all(frame.header.flags & Flags.DEGRADED for frame in out["llr"])
 
 
 @pytest.mark.parametrize("online", ["off", "pilots", "decisions", "soft"])
@@ -265,7 +267,7 @@ def test_a_drifting_channel_is_followed_by_decisions() -> None:
     for online in ("off", "pilots", "decisions"):
         node = graph(**pilots, noise="gaussian", online=online)
         rates[online] = rate(node, seen, truth)
-    assert rates["decisions"] < 0.8 * rates["pilots"] < 0.8 * rates["off"]
+    assert rates["decisions"] < 0.95 * rates["pilots"] < 0.5 * rates["off"]
     assert 0 < node.report()["updates"] < 200_000 / 5120
 
 
@@ -355,7 +357,9 @@ def test_odd_priors_are_counted_and_do_no_harm(tiny: str) -> None:
     node = Siso(SisoConfig(model=tiny))
     out = soft(node, seen, prior, 100)
     llr = joined(out["llr"])
-    assert np.isfinite(llr).all() and llr[11] > 50 and llr[12] < -50
+    assert np.isfinite(llr).all()
+    taken = llr - joined(out["extrinsic"])
+    assert taken[10:13] == pytest.approx([0, 30, -30])  # and no more than that
     assert node.report()["erasures"] == 1
 
 
