@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamproc.artifact import Artifact, shipped
+from streamproc.artifact import Artifact, read_card, shipped
 from streamproc.card import TrackerCard
 from streamproc.errors import ArtifactError
 from streamproc.filters import kalmannet_layers, kalmannet_step
@@ -34,6 +34,10 @@ class Engine:
 ENGINES = [
     Engine("numba", lambda a, tracks: NumbaNet(network_of(a), tracks)),
     Engine("onnx", lambda a, tracks: OnnxNet(a.session(), network_of(a), tracks)),
+]
+TRACKERS = [
+    str(TINY),
+    *(name for name in shipped() if isinstance(read_card(name), TrackerCard)),
 ]
 numba_net, onnx_net = (engine.make for engine in ENGINES)
 each_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda e: e.name)
@@ -70,14 +74,14 @@ def both(where: str, tracks: int, steps: int) -> list[tuple[Array, Array]]:
 
 
 @pytest.mark.parametrize("tracks", [1, 7])
-@pytest.mark.parametrize("where", [str(TINY), *shipped()])
+@pytest.mark.parametrize("where", TRACKERS)
 def test_engines_agree_over_recursive_steps(where: str, tracks: int) -> None:
     (x, P), (other_x, other_P) = both(where, tracks, 2000)
     np.testing.assert_allclose(x, other_x, rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(P, other_P, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("where", [str(TINY), *shipped()])
+@pytest.mark.parametrize("where", TRACKERS)
 def test_engines_agree_on_a_thousand_tracks(where: str) -> None:
     """Among so many, chaos stretches the rounding of some for a while, then forgets."""
     (x, _), (other_x, _) = both(where, 1000, 300)
