@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import tempfile
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from streamproc.errors import ArtifactError
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -49,3 +53,25 @@ def _finite(value: Any) -> Any:
 def counted(number: int, noun: str) -> str:
     """`1 edge`, `3 edges`."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def print_list(found: dict[str, str], as_json: bool) -> None:
+    """Names, and a line about each."""
+    if as_json:
+        print_json(found)
+        return
+    width = max(map(len, found))
+    for name, what in found.items():
+        print(f"{name:<{width}}  {what}")
+
+
+def check_writable(folder: Path) -> None:
+    """Before minutes of training, not after them. ArtifactError if it is not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder}: cannot be written to ({error.strerror}); give another --out"
+        ) from error

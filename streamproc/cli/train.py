@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamproc.cli.bar import Bar
-from streamproc.cli.command import add_command, print_json
+from streamproc.cli.command import add_command, check_writable, print_json, print_list
 from streamproc.cli.train_factor_graph import add_factor_graph
-from streamproc.errors import ArtifactError, ConfigError, PlacementError
+from streamproc.errors import ConfigError, PlacementError
 
 if TYPE_CHECKING:
     from streamproc.cli.command import Subparsers
@@ -104,7 +103,7 @@ def run_kalmannet(args: argparse.Namespace) -> int:
     if args.seeds < 1:
         raise ConfigError(f"train: --seeds: expected at least 1, got {args.seeds}")
     folder = args.out or Path(chosen.name)
-    _check_writable(folder)
+    check_writable(folder)
     train.on_one_thread()
     setting = train.prepare(chosen, tuple(range(args.seeds)))
     progress = _train(setting, folder)
@@ -116,28 +115,10 @@ def run_kalmannet(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_writable(folder: Path) -> None:
-    """Before minutes of training, not after them."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ArtifactError(
-            f"{folder}: cannot be written to ({error.strerror}); give another --out"
-        ) from error
-
-
 def _list(as_json: bool) -> int:
     from streamproc.models.recipe import load_recipe, recipes
 
-    found = {name: load_recipe(name).what for name in recipes()}
-    if as_json:
-        print_json(found)
-        return 0
-    width = max(map(len, found))
-    for name, what in found.items():
-        print(f"{name:<{width}}  {what}")
+    print_list({name: load_recipe(name).what for name in recipes()}, as_json)
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamproc.cli.bar import Bar
-from streamproc.cli.command import add_command, print_json
+from streamproc.cli.command import add_command, check_writable, print_json, print_list
 from streamproc.errors import ConfigError, PlacementError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def run_factor_graph(args: argparse.Namespace) -> int:
         raise ConfigError(f"train: --seeds: expected at least 1, got {args.seeds}")
     recipe = _chosen(args)
     folder = args.out or Path(recipe.name)
+    check_writable(folder)
     on_one_thread()
     seeds, bar = range(args.seeds), Bar()
     data = shelf.split(recipe, seeds)
@@ -121,12 +122,7 @@ def _list(as_json: bool) -> int:
     from streamproc.models.detector.recipe import detector_recipes, load_detector_recipe
 
     found = {name: load_detector_recipe(name).what for name in detector_recipes()}
-    if as_json:
-        print_json(found)
-        return 0
-    width = max(map(len, found))
-    for name, what in found.items():
-        print(f"{name:<{width}}  {what}")
+    print_list(found, as_json)
     return 0
 
 

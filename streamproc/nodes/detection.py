@@ -13,7 +13,7 @@ import numpy as np
 from streamproc.detection.check import Check, ScoreCheck
 from streamproc.detection.forward import Algorithm
 from streamproc.detection.learning import Learner, part_of
-from streamproc.detection.likelihood import LARGEST, Likelihood
+from streamproc.detection.likelihood import LARGEST, Likelihood, usable
 from streamproc.detection.posterior import Decide
 from streamproc.detection.rows import Rows
 from streamproc.detection.stream import Recursion, Stream, Taken
@@ -187,13 +187,9 @@ class Detector(Node[DetectionConfigT], ABC):
         self, observation: Frame, llr: Array | None = None, prior: Array | None = None
     ) -> tuple[Detected, Array | None] | None:
         """One frame in, and what is due: with the prior LLRs (n, bits) it came with."""
-        self._take(observation)
         if llr is not None:
             self._given.extend(len(llr))[...] = llr
-        y = self._samples(observation.data)
-        if self._waiting[-1].erased:
-            y = np.where((np.abs(y) < LARGEST).all(axis=1, keepdims=True), y, np.nan)
-        self._stream.push(y, prior)
+        self._stream.push(self._taken(observation), prior)
         self._advance()
         if not self._waiting or self._waiting[0].size > self._stream.available:
             return None
@@ -208,17 +204,20 @@ class Detector(Node[DetectionConfigT], ABC):
         while self._waiting:
             yield self._give(self._waiting.popleft())
 
-    def _take(self, observation: Frame) -> None:
-        data, header = observation.data, observation.header
+    def _taken(self, observation: Frame) -> Array:
+        """Its samples (n, dims), NaN those that are none; it waits for its symbols."""
+        header, y = observation.header, self._samples(observation.data)
         flags, erased = header.flags, 0
-        energy = float(np.vdot(data, data).real)
-        if not energy < LARGEST:  # so not all are small; else they are, at little cost
-            erased = int(np.count_nonzero(~usable(data)))
+        if not float(np.vdot(y, y)) < LARGEST:  # else all are usable, at little cost
+            fit = usable(y)
+            erased = int(np.count_nonzero(~fit))
             self._erasures += erased
             flags |= QUARANTINED if erased else 0
+            y = np.where(fit[:, None], y, np.nan)
         self._waiting.append(
-            Waiting(header.t0_ns, header.t_in_ns, flags, data.size, erased)
+            Waiting(header.t0_ns, header.t_in_ns, flags, len(y), erased)
         )
+        return y
 
     def _samples(self, data: Array) -> Array:
         """As rows (n, dims) f8."""
@@ -323,9 +322,7 @@ class Detector(Node[DetectionConfigT], ABC):
         for lag in range(past + 1):
             free &= symbols[past - lag : past - lag + count] < 0
         edges = np.flatnonzero(np.diff(free, prepend=False, append=False))
-        before = np.full(
-            past, -1, np.int8
-        )  # the slopes of as many samples are left out
+        before = np.full(past, -1, np.int8)  # so the first slopes are left out
         total, seen = np.zeros_like(self._decide(taken, before).sums), 0
         for first, stop in edges.reshape(-1, 2).tolist():
             part = Taken(*(rows[first:stop] for rows in taken))
@@ -373,12 +370,6 @@ class Detector(Node[DetectionConfigT], ABC):
             "wrong_frames": self._wrong,
         }
         return found if self._learner is None else found | self._learner.report()
-
-
-def usable(data: Array) -> Array:
-    """Which samples say something: finite, and not so large that squares overflow."""
-    found: Array = (np.abs(data.real) < LARGEST) & (np.abs(data.imag) < LARGEST)
-    return found
 
 
 def _framed(header: Header, data: Array) -> Frame:

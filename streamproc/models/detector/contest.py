@@ -9,7 +9,7 @@ import numpy as np
 
 from streamproc.artifact import Session
 from streamproc.detection.fit import FitConfig, Fitted, fit
-from streamproc.detection.likelihood import LARGEST
+from streamproc.detection.likelihood import usable
 from streamproc.detection.network import NetworkLikelihood
 from streamproc.evaluation.detectors import Decide, Known, Run, SumProduct, Trainer
 from streamproc.frame import Array
@@ -105,8 +105,8 @@ def classify(
 def _usable(data: Known) -> tuple[Array, Array]:
     """Samples that are numbers and whose class is known, and the classes."""
     classes = data.trellis.classes_of(data.symbols)
-    usable = (classes >= 0) & (np.abs(data.y) < LARGEST).all(axis=1)
-    return data.y[usable], classes[usable]
+    kept = (classes >= 0) & usable(data.y)
+    return data.y[kept], classes[kept]
 
 
 def network_of(found: Classifier, run: int) -> Network:

@@ -13,7 +13,7 @@ import numpy as np
 from streamproc.artifact import Session, write_artifact
 from streamproc.card import DetectorCard, ErrorRow, PortRow, TrainingTable
 from streamproc.detection.fit import FitConfig, Fitted, fit
-from streamproc.detection.likelihood import LARGEST
+from streamproc.detection.likelihood import usable
 from streamproc.detection.network import NetworkLikelihood
 from streamproc.detection.trellis import Trellis, as_real
 from streamproc.errors import ConfigError
@@ -269,4 +269,4 @@ def _evidence(detector: SumProduct, y: Array, trellis: Trellis) -> Array:
     """log p(y_t | y_<t) of samples (n, D) that are numbers, nats."""
     nobody = np.full(len(y), -1, np.int8)
     found = detector.odds(Run(y, nobody, np.zeros((1, trellis.memory))))[1]
-    return found[np.asarray((np.abs(y) < LARGEST).all(axis=1))]
+    return found[usable(y)]
