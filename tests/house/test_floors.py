@@ -50,6 +50,9 @@ FLOORS = {
         "streamproc.detection streamproc.detection.*",
         "modulation device frame errors",
     ),
+    "clutter": Floor(
+        "streamproc.clutter streamproc.clutter.*", "artifact device frame errors"
+    ),
     "node": Floor("streamproc.node", "frame errors"),
     "mount": Floor("streamproc.mount", "node frame errors"),
     # The edge is a pure state machine: no sockets, no bytes, no frames.
@@ -74,8 +77,8 @@ FLOORS = {
     "kinds": Floor("streamproc.nodes", "node errors"),
     "nodes": Floor(
         "streamproc.nodes.*",
-        "detection modulation filters statespace artifact device node schema frame "
-        "errors",
+        "clutter detection modulation filters statespace artifact device node schema "
+        "frame errors",
     ),
     "graph": Floor(
         "streamproc.graph streamproc.graph.*", "kinds node schema frame errors"
@@ -91,17 +94,18 @@ FLOORS = {
     "embedding": Floor("streamproc.embedding", "mount kinds node schema frame errors"),
     "evaluation": Floor(
         "streamproc.evaluation streamproc.evaluation.*",
-        "detection modulation device filters statespace artifact sims schema frame "
-        "errors",
+        "clutter detection modulation device filters statespace artifact sims schema "
+        "frame errors",
     ),
     "models": Floor(
         "streamproc.models streamproc.models.*",
-        "evaluation detection modulation filters artifact statespace world sims schema "
-        "frame errors",
+        "evaluation clutter detection modulation device filters artifact statespace "
+        "world sims schema frame errors",
     ),
     # The commands that train.
     "training": Floor(
-        "streamproc.cli.train streamproc.cli.train_* streamproc.cli.evaluate_detection",
+        "streamproc.cli.train streamproc.cli.train_* streamproc.cli.tune_* "
+        "streamproc.cli.evaluate_detection streamproc.cli.evaluate_clutter",
         "models evaluation cli artifact schema errors",
     ),
     "cli": Floor(
