@@ -59,6 +59,7 @@ def benches() -> Iterator[Bench]:
     yield from _trellises(rng)
     yield from _mixture(rng)
     yield from _svt(rng)
+    yield from _windows(rng)
     yield from _ekf(rng)
     yield from _lorenz(rng)
 
@@ -103,6 +104,33 @@ def _svt(rng: np.random.Generator) -> Iterator[Bench]:
             out, sigma = np.empty_like(x), np.empty((matrices, columns), np.float32)
             size = f"{matrices}x{rows}x{columns}".removeprefix("1x")
             yield Bench("svt", size, dtype, (x, 5.0, 8, out, sigma), matrices, "matrix")
+
+
+SIDES, FRAMES, RANK = (32, 128), 20, 4
+
+
+def _windows(rng: np.random.Generator) -> Iterator[Bench]:
+    """Windows of clutter filters: images of side x side pixels, noise."""
+    for side in SIDES:
+        shape, pixels = (1, FRAMES, side, side), side * side
+        x = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype("c8")
+        flat, v = x.reshape(1, FRAMES, pixels), x[:, :, 0, :RANK].copy()
+        images, rows = np.empty_like(x), np.empty_like(flat)
+        sigma, scale = np.empty((1, RANK), "f4"), np.empty((1, side, side), "f4")
+        newest, taps = rows[:, :1].copy(), np.full(5, 0.2, "f4")
+        calls: dict[tuple[str, str], tuple[Any, ...]] = {
+            ("subspace", "exact"): (flat, v, 0, sigma),
+            ("subspace", "1step"): (flat, v, 1, sigma),
+            ("project", "newest"): (flat, v, FRAMES - 1, newest),
+            ("project", "all"): (flat, v, 0, rows),
+            ("shrink", "samples"): (flat, 1.0, False, rows),
+            ("shrink", "rows"): (flat, 5.0, True, rows),
+            ("noise_scale", "tile32"): (x, 32, scale),
+            ("smooth", "5x5"): (x, taps, taps, images),
+        }
+        for (name, what), args in calls.items():
+            size = f"{side}x{side}x{FRAMES},{what}"
+            yield Bench(name, size, "c8", args, 1, "window")
 
 
 def _ekf(rng: np.random.Generator) -> Iterator[Bench]:
@@ -178,7 +206,17 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "devices": list(devices()),
+        "gpu": gpu(),
     }
+
+
+def gpu() -> str | None:
+    """Name of the first CUDA device."""
+    if "gpu" not in devices():
+        return None
+    import cupy
+
+    return str(cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())
 
 
 def main() -> None:

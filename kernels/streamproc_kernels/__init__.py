@@ -108,6 +108,31 @@ _ROWS = (
             "c8": Tolerance(5e-6, 1e-6, "x times a T x T matrix, rounded to eps32"),
         },
     ),
+    Kernel(
+        "subspace",
+        "strongest temporal components of a window, followed or exact",
+        {"c8": Tolerance(2e-6, 0, "eps32 at the end, G in double: eps64 over gaps")},
+    ),
+    Kernel(
+        "project",
+        "the part of a window in given temporal components, newest frames alone",
+        {"c8": Tolerance(2e-6, 0, "a sum of T products, eps32 each")},
+    ),
+    Kernel(
+        "shrink",
+        "complex soft threshold, by sample or by row of a pixel's samples",
+        {"c8": Tolerance(1e-6, 0, "a square root and a quotient in eps32")},
+    ),
+    Kernel(
+        "noise_scale",
+        "local noise level of a window of images, from medians of tiles",
+        {"c8": Tolerance(1e-6, 0, "a power and a root in eps32; ranks are exact")},
+    ),
+    Kernel(
+        "smooth",
+        "separable real filter over complex images",
+        {"c8": Tolerance(2e-6, 0, "a sum of Kz + Kx products, eps32 each")},
+    ),
 )
 KERNELS: Mapping[str, Kernel] = MappingProxyType({row.name: row for row in _ROWS})
 

@@ -7,21 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamproc_kernels import KERNELS, Tolerance, Twin, pick
-
-Rng = np.random.Generator
-GARBAGE = 77.0  # what outputs hold before the call: an unwritten one shows
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Arguments of one call, outputs included, and what makes them worth a try."""
-
-    label: str
-    args: tuple[Any, ...]
-
-    def __repr__(self) -> str:
-        return self.label
+from streamproc_kernels import KERNELS, Tolerance, Twin, pick, window_cases
+from streamproc_kernels.case import Case, Rng, garbage
 
 
 class TwinMismatch(AssertionError):
@@ -105,13 +92,9 @@ def _compare(
         )
 
 
-def _garbage(shape: tuple[int, ...], dtype: Any = np.float64) -> NDArray[Any]:
-    return np.full(shape, GARBAGE, dtype)
-
-
 def _lorenz_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
     def case(label: str, x: Any, *parameters: Any) -> Case:
-        out = _garbage(x.shape), _garbage((*x.shape, 3))
+        out = garbage(x.shape), garbage((*x.shape, 3))
         return Case(label, (x, *parameters, *out))
 
     x = rng.normal(size=(65, 3)) * 10
@@ -127,7 +110,7 @@ def _lorenz_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
     lost = x.copy()
     lost[3, 1] = np.nan
     yield case("a NaN point between good ones", lost, 0.02, 1, 5)
-    yield Case("in place", (x, 0.02, 3, 0, x, _garbage((65, 3, 3))))
+    yield Case("in place", (x, 0.02, 3, 0, x, garbage((65, 3, 3))))
 
 
 def _ekf_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
@@ -144,9 +127,9 @@ def _ekf_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
             "H": np.eye(3) + 0.2 * rng.normal(size=(3, 3)),
             "Q": 0.1 * spd(1)[0],
             "R": spd(1)[0],
-            "x": _garbage((n, 3)),
-            "P_out": _garbage((n, 3, 3)),
-            "nis": _garbage((n,)),
+            "x": garbage((n, 3)),
+            "P_out": garbage((n, 3, 3)),
+            "nis": garbage((n,)),
         } | changed
         return Case(label, tuple(a.astype(dtype) for a in arrays.values()))
 
@@ -238,14 +221,14 @@ def _trellises(rng: Rng) -> Iterator[_Trellis]:
 
 def _bcjr_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
     for one in _trellises(rng):
-        out = _garbage(one.sizes), _garbage(one.sizes[:2])
+        out = garbage(one.sizes), garbage(one.sizes[:2])
         args = (one.loglik, one.prior, one.window, one.lag, one.start, *out)
         yield Case(one.label, args)
 
 
 def _class_posterior_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
     for one in _trellises(rng):
-        out = _garbage(one.loglik.shape), _garbage(one.loglik.shape[:2])
+        out = garbage(one.loglik.shape), garbage(one.loglik.shape[:2])
         yield Case(one.label, (one.loglik, one.prior, one.start, *out))
 
 
@@ -257,16 +240,16 @@ def _log_start(one: _Trellis) -> NDArray[Any]:
 def _max_log_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
     for one in _trellises(rng):
         args = (one.loglik, one.prior, one.window, one.lag, _log_start(one))
-        yield Case(one.label, (*args, _garbage(one.sizes)))
+        yield Case(one.label, (*args, garbage(one.sizes)))
 
 
 def _viterbi_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
     for one in _trellises(rng):
         args = (one.loglik, one.prior, one.window, one.lag, _log_start(one))
-        yield Case(one.label, (*args, _garbage(one.sizes[:2], np.int8)))
+        yield Case(one.label, (*args, garbage(one.sizes[:2], np.int8)))
     flat = np.zeros((2, 20, 16))
     args = (flat, np.empty((2, 0, 2)), 8, 4, np.zeros((2, 8)))
-    yield Case("ties everywhere", (*args, _garbage((2, 20), np.int8)))
+    yield Case("ties everywhere", (*args, garbage((2, 20), np.int8)))
 
 
 def _decide_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
@@ -281,8 +264,8 @@ def _decide_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
             points,
             0.7,
             np.concatenate([before, np.full(n, 77, np.int8)]),
-            _garbage((n, m)),
-            _garbage((2 + dims * length,)),
+            garbage((n, m)),
+            garbage((2 + dims * length,)),
         )
         return Case(label, args)
 
@@ -309,7 +292,7 @@ def _mixture_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
         means = rng.normal(size=(classes, y.shape[1]))
         weight = np.log(rng.dirichlet(np.ones(terms)))
         scale = np.exp(rng.normal(size=terms))
-        args = (y, means, weight, scale, _garbage((len(y), classes)))
+        args = (y, means, weight, scale, garbage((len(y), classes)))
         return Case(label, args)
 
     def draw(*shape: int) -> NDArray[Any]:
@@ -341,8 +324,8 @@ def _svt_cases(rng: Rng, dtype: np.dtype[Any]) -> Iterator[Case]:
         return x.astype(dtype)
 
     def case(label: str, x: NDArray[Any], tau: float, rank: int) -> Case:
-        sigma = _garbage((x.shape[0], x.shape[2]), np.float32)
-        return Case(label, (x, tau, rank, _garbage(x.shape, dtype), sigma))
+        sigma = garbage((x.shape[0], x.shape[2]), np.float32)
+        return Case(label, (x, tau, rank, garbage(x.shape, dtype), sigma))
 
     def clutter(gain: float) -> NDArray[Any]:
         """Two strong, well separated values over noise."""
@@ -381,4 +364,5 @@ _CASES: dict[str, Callable[[Rng, np.dtype[Any]], Iterator[Case]]] = {
     "decide": _decide_cases,
     "mixture": _mixture_cases,
     "svt": _svt_cases,
+    **window_cases.CASES,
 }

@@ -17,9 +17,25 @@
 #define __launch_bounds__(...)
 
 using std::fabs;
+using std::fmax;
+using std::fmin;
 
 struct float2 { float x, y; };
 struct double2 { double x, y; };
+
+inline int __float_as_int(float value)
+{
+    int bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+inline float __int_as_float(int bits)
+{
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
 
 namespace shim {
 
