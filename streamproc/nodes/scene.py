@@ -14,7 +14,11 @@ from streamproc.sims.isi import Isi, IsiConfig
 from streamproc.sims.lorenz import Lorenz, LorenzConfig
 from streamproc.sims.scene import Scene
 from streamproc.sims.statespace import StateSpaceConfig, StateSpaceSim
-from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
+from streamproc.sims.ultrasound import (
+    Ultrasound,
+    UltrasoundConfig,
+    UltrasoundRank1Config,
+)
 
 NOMINAL_HZ = 1000.0  # spacing of t0_ns where the scene runs as fast as it is asked
 
@@ -56,6 +60,18 @@ class UltrasoundSceneConfig(UltrasoundConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UltrasoundRank1SceneConfig(UltrasoundRank1Config):
+    """The scene's config, and:
+
+    rate_hz: frames in a second; without it, as many as are asked for.
+    frames: how many before the stream ends; without it, it does not.
+    """
+
+    rate_hz: Annotated[float, Above(0)] | None = None
+    frames: Annotated[int, Min(0)] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StateSpaceSceneConfig(StateSpaceConfig):
     """The scene's config, and:
 
@@ -68,7 +84,11 @@ class StateSpaceSceneConfig(StateSpaceConfig):
 
 
 SceneConfig = (
-    LorenzSceneConfig | IsiSceneConfig | UltrasoundSceneConfig | StateSpaceSceneConfig
+    LorenzSceneConfig
+    | IsiSceneConfig
+    | UltrasoundSceneConfig
+    | UltrasoundRank1SceneConfig
+    | StateSpaceSceneConfig
 )
 SceneConfigT = TypeVar("SceneConfigT", bound=SceneConfig)
 
@@ -89,11 +109,12 @@ class IsiFrames(NamedTuple):
 
 
 class UltrasoundFrames(NamedTuple):
-    """Ports of scene.ultrasound."""
+    """Ports of scene.ultrasound and scene.ultrasound_rank1."""
 
     image: Frame
     truth: Frame
     tissue: Frame
+    positions: Frame
 
 
 class StateSpaceFrames(NamedTuple):
@@ -180,7 +201,21 @@ class IsiScene(_SceneSource[IsiSceneConfig]):
 
 
 class UltrasoundScene(_SceneSource[UltrasoundSceneConfig]):
-    """Ports image, truth, tissue: (z, x) c8."""
+    """Ports image, truth, tissue: (z, x) c8; positions: (bubble, column) f8.
+
+    Pixels are squares of config.pixel_m, 0.154 mm by default. A px per frame is
+    pixel_m * rate_hz metres per second.
+    """
+
+    def _make(self) -> Scene:
+        return Ultrasound(self.config)
+
+    def process(self) -> UltrasoundFrames:
+        return UltrasoundFrames(**self._next())
+
+
+class UltrasoundRank1Scene(_SceneSource[UltrasoundRank1SceneConfig]):
+    """The ports of scene.ultrasound, with tissue that hardly moves."""
 
     def _make(self) -> Scene:
         return Ultrasound(self.config)

@@ -23,6 +23,9 @@ def draw_points(
     echo: (frame, point) c8. psf_px: standard deviations in z and x.
     """
     parts = np.zeros((len(z), 2, *shape), np.float32)
+    # one layout, or the loop would be compiled for each
+    z, x = (np.ascontiguousarray(place, np.float64) for place in (z, x))
+    echo = np.ascontiguousarray(echo)
     for n in range(len(z)):
         _draw(z[n], x[n], echo[n], *psf_px, parts[n, 0], parts[n, 1])
     image = np.empty((len(z), *shape), np.complex64)

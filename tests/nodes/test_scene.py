@@ -16,6 +16,8 @@ from streamproc.nodes.scene import (
     LorenzSceneConfig,
     StateSpaceScene,
     StateSpaceSceneConfig,
+    UltrasoundRank1Scene,
+    UltrasoundRank1SceneConfig,
     UltrasoundScene,
     UltrasoundSceneConfig,
 )
@@ -51,11 +53,18 @@ def ultrasound(**pace: Any) -> Source[Any]:
     return UltrasoundScene(UltrasoundSceneConfig(depth_px=10, width_px=8, **pace))
 
 
+def rank1(**pace: Any) -> Source[Any]:
+    config = UltrasoundRank1SceneConfig(depth_px=9, width_px=8, vessels=3, **pace)
+    return UltrasoundRank1Scene(config)
+
+
 def statespace(**pace: Any) -> Source[Any]:
     return StateSpaceScene(StateSpaceSceneConfig(model="wheeled_robot", **pace))
 
 
-SCENES = pytest.mark.parametrize("make", [lorenz, isi, fading, ultrasound, statespace])
+SCENES = pytest.mark.parametrize(
+    "make", [lorenz, isi, fading, ultrasound, rank1, statespace]
+)
 
 
 @SCENES
@@ -96,7 +105,10 @@ def test_accept_says_what_comes_out_before_anything_is_open() -> None:
     assert str(ultrasound(rate_hz=20.0).accept()["image"]) == "(z 10, x 8) c8 @ 20 Hz"
     assert str(statespace().accept()["observation"]) == "(component 4) f8"
     assert ports(IsiScene).outputs == ("observation", "truth", "taps")
-    assert ports(UltrasoundScene).outputs == ("image", "truth", "tissue")
+    seen = ("image", "truth", "tissue", "positions")
+    assert ports(UltrasoundScene).outputs == seen
+    assert ports(UltrasoundRank1Scene).outputs == seen
+    assert str(ultrasound().accept()["positions"]) == "(bubble 8, column 6) f8"
 
 
 def test_a_scene_is_not_to_be_had_on_a_gpu_nor_before_it_is_open() -> None:

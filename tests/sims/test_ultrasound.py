@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from streamproc.frame import Array
-from streamproc.sims.bubbles import IMAG, REAL, Habitat, alive, first_bubbles, live
+from streamproc.sims.bubbles import (
+    IMAG,
+    NAME,
+    REAL,
+    Habitat,
+    alive,
+    first_bubbles,
+    live,
+)
 from streamproc.sims.points import draw_points
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
 
@@ -84,9 +92,11 @@ def test_bubbles_come_and_go_within_their_numbers() -> None:
     )
     rng = np.random.default_rng(0)
     bubbles = first_bubbles(rng, habitat)
-    path = live(rng, habitat, bubbles, 4000)
+    path = live(rng, habitat, bubbles, range(4000))
     count = alive(path).sum(1)
     assert set(np.unique(count)) == set(range(2, 9))
+    names = [set(n) for n in np.where(alive(path), path[..., NAME], -1).T]
+    assert sum(len(n - {-1}) for n in names) == len(set.union(*names) - {-1}) > 200
     bright = np.hypot(path[..., REAL], path[..., IMAG])[alive(path)]
     assert bright.min() + 1e-12 >= 0.5 and bright.max() <= 1 + 1e-12
 
