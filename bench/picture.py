@@ -37,10 +37,11 @@ def scene(name: str, frames: int, **config: Any) -> dict[str, list[Frame]]:
 def through(
     name: str, frames: list[Frame], like: Any, port: str, **config: Any
 ) -> Array:
-    """The frames of one input port after a node, stacked; `like`: the signature."""
+    """The frames of a node's first port, stacked; `like`: its input's signature."""
     with open_node(name, signatures={port: like}, **config) as node:
         made = [node(frame) for frame in frames]
-    arrays = [frame.arrays for frame in made if isinstance(frame, Frame)]
+    first = [one if isinstance(one, Frame) else one[0] for one in made if one]
+    arrays = [frame.arrays for frame in first]
     return np.array([one.get("data", one.get("x")) for one in arrays])
 
 

@@ -21,7 +21,14 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 
-from streamproc.card import CARDS, Card, DetectorCard, TrackerCard, card_text
+from streamproc.card import (
+    CARDS,
+    Card,
+    ClutterCard,
+    DetectorCard,
+    TrackerCard,
+    card_text,
+)
 from streamproc.errors import ArtifactError, PlacementError, nearest
 from streamproc.frame import Array
 from streamproc.schema import SchemaError, build, shown
@@ -29,8 +36,8 @@ from streamproc.schema import SchemaError, build, shown
 MODEL, CARD = "model.onnx", "card.toml"
 MOST_BYTES = {MODEL: 64 << 20, CARD: 1 << 20}
 CardT = TypeVar("CardT", bound=Card)
-WantedT = TypeVar("WantedT", TrackerCard, DetectorCard)
-AnyCard = TrackerCard | DetectorCard
+WantedT = TypeVar("WantedT", TrackerCard, DetectorCard, ClutterCard)
+AnyCard = TrackerCard | DetectorCard | ClutterCard
 WEIGHT = "weight."  # what outputs that are weights are called, before their name
 
 
@@ -88,7 +95,11 @@ class Artifact(Generic[CardT]):
 
 
 class Session:
-    """An ONNX graph on one thread; sizes are those behind the number of tracks."""
+    """An ONNX graph on one thread; sizes are those behind the number of tracks.
+
+    A size that the graph leaves open is 0. A run computes the whole graph, whatever
+    outputs it asks for.
+    """
 
     def __init__(self, model: bytes, place: str, device: str = "cpu") -> None:
         self.place = place
@@ -224,8 +235,9 @@ def _card(folder: Any) -> AnyCard:
 
 
 def _sizes(port: Any) -> tuple[int, ...]:
-    """What stands behind the number of tracks; of a weight, all."""
-    return tuple(port.shape if port.name.startswith(WEIGHT) else port.shape[1:])
+    """What stands behind the number of tracks; of a weight, all. 0: any size."""
+    sizes = port.shape if port.name.startswith(WEIGHT) else port.shape[1:]
+    return tuple(size if isinstance(size, int) else 0 for size in sizes)
 
 
 def write_artifact(folder: Path, card: CardT, model: bytes) -> CardT:

@@ -22,11 +22,12 @@ Count = Annotated[int, Min(0)]
 class PortRow:
     """An input or output of the graph.
 
-    shape: sizes behind the number of tracks or samples.  unit: of each component.
+    shape: sizes behind the number of tracks, samples or frames; 0 for a free one.
+    unit: of each component.
     """
 
     name: str
-    shape: tuple[Annotated[int, Min(1)], ...]
+    shape: tuple[Count, ...]
     unit: tuple[str, ...] = ()
 
 
@@ -225,9 +226,85 @@ class DetectorCard(Card):
                 )
 
 
-CARDS: dict[str, type[TrackerCard] | type[DetectorCard]] = {
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NmseRow:
+    """Normalised squared error of bubbles on held-out patches.
+
+    row: which filter.  nmse_db: summed over all patches before the quotient is taken.
+    gain_db: over the best rival that was tuned, patch by patch on the same data, with
+    its 95 % bootstrap interval low_db..high_db; 0 for that rival.
+    seeds: of training.  each_db: the error of each of them.
+    """
+
+    case: str
+    row: str
+    nmse_db: float
+    gain_db: float = 0.0
+    low_db: float = 0.0
+    high_db: float = 0.0
+    patches: Annotated[int, Min(1)]
+    seeds: Annotated[int, Min(1)] = 1
+    each_db: Numbers = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClutterCard(Card):
+    """Unfolded robust PCA that tells bubbles from tissue in windows of images.
+
+    window: frames that it looks at.  rank: of the tissue.
+    layers: of the network, each of which is an answer.
+    active: newest frames that its outputs named new_ are of, beside those of whole
+    windows; 0: outputs are of the frames from its input `first` on, any number.
+    tile: side in px of the tiles in which the noise scale is taken, as in training.
+    guard_mean, guard_std: of the residual's coherence, between neighbours in space, on
+    the validation split; guard_limit: above it, what is there is not what it learned.
+    """
+
+    kind: Literal["corona"] = "corona"
+    window: Annotated[int, Min(2)]
+    rank: Annotated[int, Min(1)]
+    layers: Annotated[int, Min(1)]
+    active: Count = 0
+    tile: Annotated[int, Min(1)] = 32
+    guard_limit: Annotated[float, Above(0), Max(1)]
+    guard_mean: float
+    guard_std: Annotated[float, Min(0)]
+    metrics: tuple[NmseRow, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rank >= self.window:
+            raise ValueError(
+                f"rank: expected less than window = {self.window}, got {self.rank}"
+            )
+        image, basis = (2, 0, 0), (2 * self.rank,)
+        given = {"image": image, "sparse": image, "basis": basis}
+        if not self.active:
+            given["first"] = ()
+        made = {"sparse": image, "tissue": image, "basis": basis}
+        numbered = {
+            f"{prefix}{name}_{number}": shape
+            for prefix in self.prefixes
+            for number in range(1, self.layers + 1)
+            for name, shape in made.items()
+        }
+        for key, expected in (("inputs", given), ("outputs", numbered)):
+            got = {row.name: row.shape for row in getattr(self, key)}
+            if got != expected:
+                raise ValueError(
+                    f"{key}: expected {expected} of rank {self.rank} and "
+                    f"{self.layers} layers, got {got}"
+                )
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Of the names of outputs."""
+        return ("", "new_") if self.active else ("",)
+
+
+CARDS: dict[str, type[TrackerCard] | type[DetectorCard] | type[ClutterCard]] = {
     "kalmannet": TrackerCard,
     "factor_graph": DetectorCard,
+    "corona": ClutterCard,
 }
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "nodes": "list the node kinds, or describe one",
     "schema": "print the JSON Schema of graph files",
     "train": "train a network, or tune the noise of a classical filter",
+    "tune": "tune clutter filters that nobody trained",
     "models": "list the trained models, or show one's card",
     "evaluate": "score learned nodes on scenes that none has seen",
     "doctor": "say what this machine has and lacks",

@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from streamproc.card import DetectorCard, ErrorRow, MetricRow, TrackerCard
+from streamproc.card import (
+    ClutterCard,
+    DetectorCard,
+    ErrorRow,
+    MetricRow,
+    NmseRow,
+    TrackerCard,
+)
 from streamproc.cli.command import add_command, counted, print_json
 
-AnyCard = TrackerCard | DetectorCard
+AnyCard = TrackerCard | DetectorCard | ClutterCard
 
 if TYPE_CHECKING:
     from streamproc.cli.command import Subparsers
@@ -56,9 +63,11 @@ def run(args: argparse.Namespace) -> int:
 
 def headline(card: AnyCard) -> str:
     """Its figure beside that of the best classical row of the same case."""
-    return (
-        _tracker_line(card) if isinstance(card, TrackerCard) else _detector_line(card)
-    )
+    if isinstance(card, TrackerCard):
+        return _tracker_line(card)
+    if isinstance(card, DetectorCard):
+        return _detector_line(card)
+    return _clutter_line(card)
 
 
 def _tracker_line(card: TrackerCard) -> str:
@@ -79,6 +88,22 @@ def _detector_line(card: DetectorCard) -> str:
     return "; ".join([told, *rows])
 
 
+def _clutter_line(card: ClutterCard) -> str:
+    told = f"{card.kind}, {card.layers} layers, window {card.window}, rank {card.rank}"
+    mine = next((row for row in card.metrics if row.row == card.kind), None)
+    return f"{told}: " + ("no figures" if mine is None else _error(mine))
+
+
+def _error(row: NmseRow) -> str:
+    """Its error, and what it gains on the best rival if it is none itself."""
+    seeds = f" over {counted(row.seeds, 'training seed')}" if row.seeds > 1 else ""
+    error = f"NMSE {row.nmse_db:.2f} dB{seeds}"
+    if not row.gain_db:
+        return error
+    bounds = f"{row.low_db:.2f} to {row.high_db:.2f}"
+    return f"{error}, {row.gain_db:.2f} dB ({bounds}) better than the best rival"
+
+
 def _decibels(row: MetricRow) -> str:
     if row.seeds == 1:
         return f"{row.mean_db:.2f} dB"
@@ -94,10 +119,9 @@ def _rate(row: ErrorRow) -> str:
 def text(card: AnyCard) -> str:
     """A card as a person reads it."""
     made = card.training
-    own = _tracker_text(card) if isinstance(card, TrackerCard) else _detector_text(card)
     lines = [
         f"{card.name}: {card.kind}, made by {card.package}",
-        *own,
+        *_own_text(card),
         f"trained    {made.recipe}, seed {made.seed}, {made.iterations:,} iterations, "
         f"{made.minutes:.1f} min",
         f"again      {made.command}",
@@ -113,7 +137,17 @@ def text(card: AnyCard) -> str:
 def _figures(card: AnyCard) -> list[str]:
     if isinstance(card, TrackerCard):
         return [f"{r.row:<10} {_decibels(r)}, {r.case}" for r in card.metrics]
-    return [f"{r.row:<10} {_rate(r)}, {r.case}" for r in card.metrics]
+    if isinstance(card, DetectorCard):
+        return [f"{r.row:<10} {_rate(r)}, {r.case}" for r in card.metrics]
+    return [f"{r.row:<10} {_error(r)}, {r.case}" for r in card.metrics]
+
+
+def _own_text(card: AnyCard) -> list[str]:
+    if isinstance(card, TrackerCard):
+        return _tracker_text(card)
+    if isinstance(card, DetectorCard):
+        return _detector_text(card)
+    return _clutter_text(card)
 
 
 def _tracker_text(card: TrackerCard) -> list[str]:
@@ -134,4 +168,16 @@ def _detector_text(card: DetectorCard) -> list[str]:
         f"gives      the log-likelihood of {card.outputs[0].shape[0]} classes",
         f"network    {card.head} around class means ({card.base}), from "
         f"{card.labels:,} known symbols",
+    ]
+
+
+def _clutter_text(card: ClutterCard) -> list[str]:
+    return [
+        f"takes      windows of {card.window} images of any size, and goes on from the "
+        "last estimate",
+        "gives      bubbles and tissue of the newest images",
+        f"network    {card.layers} layers, each an answer; tissue of rank {card.rank}, "
+        f"noise by tiles of {card.tile} px",
+        f"guard      coherence above {card.guard_limit:g}; {card.guard_mean:g} ± "
+        f"{card.guard_std:g} is usual",
     ]

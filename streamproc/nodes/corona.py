@@ -1,0 +1,302 @@
+"""Unfolded robust PCA as a clutter filter: CORONA, frame by frame."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from streamproc.artifact import Artifact
+from streamproc.card import ClutterCard
+from streamproc.clutter.corona import Corona as CoronaFilter
+from streamproc.clutter.corona import Layers, Plan
+from streamproc.clutter.stream import Separated
+from streamproc.errors import ConfigError
+from streamproc.frame import Array, Frame, Header
+from streamproc.nodes.clutter import DEGRADED, Clutter, Filtered, Taken
+from streamproc.schema import Above, Min
+
+LEAST_ACTIVE = 3  # frames estimated again with each image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoronaConfig:
+    """Which network, and how much of it.
+
+    model: name of a shipped artifact, or a folder with model.onnx and card.toml; it
+    says how many frames are looked at.
+    stride: frames separated at once; 1 is without latency, more costs less a frame.
+    rank: components taken for tissue; the network's own, and no other, if given.
+    layers: of the network where nothing is known yet; without it, all.
+    warm_layers: where an estimate goes on from the last one; at most layers.
+    active: newest frames estimated again each time; without it, the stride, and 3 or
+    what the network was made for at least. Such a network takes whole windows for more.
+    tile_px: side of the tiles that larger images are cut into.
+    overlap_px: of neighbouring tiles, at least; they are blended linearly.
+    budget_us: what an image may take; where layers do not fit, fewer are run, and the
+    frame is flagged DEGRADED. Without it, all are.
+    guard: whether an SVD filter takes over while what is left is no noise.
+    """
+
+    model: str
+    stride: Annotated[int, Min(1)] = 1
+    rank: Annotated[int, Min(1)] | None = None
+    layers: Annotated[int, Min(1)] | None = None
+    warm_layers: Annotated[int, Min(1)] = 2
+    active: Annotated[int, Min(1)] | None = None
+    tile_px: Annotated[int, Min(8)] = 128
+    overlap_px: Annotated[int, Min(0)] = 16
+    budget_us: Annotated[float, Above(0)] | None = None
+    guard: bool = True
+
+    def __post_init__(self) -> None:
+        if self.overlap_px > self.tile_px // 2:
+            raise ConfigError(
+                f"overlap_px: expected at most half of tile_px = {self.tile_px}, got "
+                f"{self.overlap_px}"
+            )
+
+    def plan(self, card: ClutterCard) -> Plan:
+        """How much is done for each image. ConfigError where the network cannot."""
+        most = {"stride": card.window, "layers": card.layers, "active": card.window}
+        for key, limit in most.items():
+            value = getattr(self, key)
+            if value is not None and value > limit:
+                raise ConfigError(
+                    f"{key}: expected at most {limit} for the network {card.name!r}, "
+                    f"got {value}"
+                )
+        if self.rank not in (None, card.rank):
+            raise ConfigError(
+                f"rank: expected {card.rank}, for which {card.name!r} was trained, got "
+                f"{self.rank}; leave it out"
+            )
+        layers = self.layers or card.layers
+        least = card.active or LEAST_ACTIVE
+        active = self.active or max(self.stride, least)
+        return Plan(
+            rank=card.rank,
+            active=min(active, card.window),
+            layers=layers,
+            warm_layers=min(self.warm_layers, layers),
+            tile_px=self.tile_px,
+            overlap_px=self.overlap_px,
+            budget_us=self.budget_us,
+            guard=self.guard,
+        )
+
+
+@dataclass(slots=True)
+class Waiting:
+    """An image on its way: what came in, and what became of it so far."""
+
+    header: Header
+    taken: Taken
+    made: Separated | None = None
+    degraded: bool = True
+
+
+class Strided:
+    """A filter that separates several images at once, and gives them one by one.
+
+    An image of zeros is answered by zeros, which wait for their turn. Lines that went
+    dark are blocked for as long as the window remembers it; where they come back, their
+    past is overwritten, for a step in time would look like tissue of its own.
+    """
+
+    def __init__(
+        self, filtering: CoronaFilter, stride: int, shape: tuple[int, int]
+    ) -> None:
+        self.filter, self._stride = filtering, stride
+        self._waiting: deque[Waiting] = deque()
+        self._since = 0  # images since the last were separated
+        # images for which a row, or a column, is not settled
+        self._unsettled = [np.zeros(size, np.int64) for size in shape]
+        self._back: Array | None = None  # pixels of lines that were dark before
+
+    def block(self, dark: Sequence[Array]) -> Array | None:
+        """Pixels (z, x) b1 of lines that are dark (rows and columns, b1) or were."""
+        window = self.filter.window
+        rows, columns = (
+            (unsettled == window) & ~now
+            for unsettled, now in zip(self._unsettled, dark, strict=True)
+        )
+        back = rows.any() or columns.any()
+        self._back = np.asarray(rows[:, None] | columns) if back else None
+        for unsettled, now in zip(self._unsettled, dark, strict=True):
+            np.maximum(unsettled - 1, 0, out=unsettled)
+            unsettled[now] = window
+        return self._blocked
+
+    @property
+    def _blocked(self) -> Array | None:
+        rows, columns = self._unsettled
+        if not (rows.any() or columns.any()):
+            return None
+        return np.asarray((rows[:, None] > 0) | (columns > 0))
+
+    @property
+    def full(self) -> bool:
+        return self.filter.full
+
+    def push(self, image: Array) -> Separated:
+        return self.filter.push(image)
+
+    def receive(self, header: Header, taken: Taken) -> Waiting | None:
+        """Take in an image; the one that is due, if any is."""
+        waiting = Waiting(header, taken)
+        self._waiting.append(waiting)
+        if taken.blank:
+            nothing = np.zeros_like(taken.image)
+            waiting.made = Separated(nothing, nothing, 0)
+        else:
+            self.filter.add(taken.image)
+            if self._back is not None:
+                self.filter.overwrite(self._back)
+        self._since += 1
+        if self._since >= self._stride:
+            self._separate()
+        return self._waiting.popleft() if self._waiting[0].made else None
+
+    def rest(self) -> Iterator[Waiting]:
+        """What still waits, when no image will come any more."""
+        self._separate()
+        while self._waiting:
+            yield self._waiting.popleft()
+
+    def _separate(self) -> None:
+        self._since = 0
+        if not self.filter.new:
+            return
+        blocked = self._blocked
+        made = iter(self.filter.separate(blocked))
+        for waiting in self._waiting:
+            if waiting.made is None:
+                waiting.made, waiting.degraded = next(made), self.filter.degraded
+                if blocked is not None:
+                    waiting.taken = _hidden(waiting.taken, blocked)
+
+    @property
+    def state(self) -> dict[str, Array]:
+        queue = {
+            f"waiting{n}.{name}": array
+            for n, waiting in enumerate(self._waiting)
+            for name, array in _arrays(waiting).items()
+        }
+        counts = np.array([self._since, len(self._waiting)], np.int64)
+        rows, columns = self._unsettled
+        lines = {"unsettled_z": rows, "unsettled_x": columns}
+        return {**self.filter.state, **queue, **lines, "queue": counts}
+
+    @state.setter
+    def state(self, state: dict[str, Array]) -> None:
+        self.filter.state = state
+        self._since, count = map(int, state["queue"])
+        self._unsettled = [np.array(state[f"unsettled_{axis}"]) for axis in "zx"]
+        self._waiting = deque(_waiting(state, f"waiting{n}.") for n in range(count))
+
+
+class Corona(Clutter[CoronaConfig]):
+    """Bubbles out of moving tissue, by layers of robust PCA whose weights were learned.
+
+    Looks at a window of the last images, in units of the noise around each pixel, and
+    goes on from its last estimate. Images larger than a tile are cut and blended. With
+    a stride of s, an image comes out s - 1 images later, with its own t0.
+
+    A line that is zero is hidden at once, and for a window after it came back, not only
+    when it is dead.
+
+    Frames are DEGRADED until the window is full, where fewer layers ran than asked for,
+    and where the guard has fallen: what is left of the image was as smooth as blood
+    that is no sum of bubbles, for a whole window, and an SVD filter stands in until it
+    is not. With budget_us, bytes depend on the clock; without it they do not.
+    [Solomon et al., Deep unfolded robust PCA with application to clutter suppression in
+    ultrasound, IEEE Trans. Med. Imaging 39(4), 2020]
+    """
+
+    def __init__(self, config: CoronaConfig) -> None:
+        super().__init__(config)
+        self._artifact = Artifact.load(config.model, ClutterCard)
+        self._plan = config.plan(self._artifact.card)
+
+    @property
+    def horizon(self) -> int:
+        return self._artifact.card.window
+
+    def stream(self, shape: tuple[int, int], device: str) -> Strided:
+        layers = Layers(self._artifact, device)
+        filtering = CoronaFilter(self._plan, shape, layers, device)
+        self._strided = Strided(filtering, self.config.stride, shape)
+        return self._strided
+
+    def take(self, image: Frame) -> Taken:
+        """As every clutter filter's, but a line that is zero holds what it last had.
+
+        Else it would be a bubble as strong as tissue. It is hidden until the window has
+        forgotten that it was.
+        """
+        last = self._last
+        taken = super().take(image)
+        if taken.blank:
+            return taken
+        rows, columns = dark = [dark > 0 for dark in self._dark]
+        blocked = self._strided.block(dark)
+        if blocked is None:
+            return taken
+        self._last = held = np.where(rows[:, None] | columns, last, taken.image)
+        return _hidden(taken._replace(image=held), blocked)
+
+    def process(self, image: Frame) -> Filtered | None:
+        due = self._strided.receive(image.header, self.take(image))
+        return None if due is None else self._out(due)
+
+    def finish(self) -> Iterator[Filtered]:
+        return map(self._out, self._strided.rest())
+
+    def _out(self, due: Waiting) -> Filtered:
+        assert due.made is not None, "only what is done is due"
+        return self.give(due.header, due.taken, due.made, degraded=due.degraded)
+
+    def report(self) -> dict[str, float]:
+        """As every clutter filter; falls of the guard, images cut short."""
+        return {**super().report(), **self._strided.filter.report()}
+
+
+def _hidden(taken: Taken, blocked: Array) -> Taken:
+    """Without some more of its pixels."""
+    hidden = blocked if taken.hidden is None else taken.hidden | blocked
+    return taken._replace(hidden=hidden, flags=taken.flags | DEGRADED)
+
+
+def _arrays(waiting: Waiting) -> dict[str, Array]:
+    header, taken, made = waiting.header, waiting.taken, waiting.made
+    figures = [header.t0_ns, header.t_in_ns, header.flags, taken.flags, taken.blank]
+    figures += [waiting.degraded, -1 if made is None else made.rank]
+    arrays: dict[str, Array] = {
+        "figures": np.array(figures, np.int64),
+        "image": taken.image,
+    }
+    if taken.hidden is not None:
+        arrays["hidden"] = taken.hidden
+    if made is not None:
+        arrays |= {"bubbles": made.bubbles, "tissue": made.tissue}
+    return arrays
+
+
+def _waiting(state: dict[str, Array], prefix: str) -> Waiting:
+    def held(name: str) -> Any:
+        array = state.get(prefix + name)
+        return None if array is None else np.array(array)
+
+    t0_ns, t_in_ns, flags, taken_flags, blank, degraded, rank = map(
+        int, held("figures")
+    )
+    taken = Taken(held("image"), held("hidden"), taken_flags, bool(blank))
+    made = None
+    if rank >= 0:
+        made = Separated(held("bubbles"), held("tissue"), rank)
+    header = Header("", 0, t0_ns, t_in_ns, flags)
+    return Waiting(header, taken, made, bool(degraded))
