@@ -248,14 +248,31 @@ class NmseRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClutterCard(Card):
-    """Unfolded robust PCA that tells bubbles from tissue in windows of images.
+class MemoryTable:
+    """What follows the tissue from image to image, as when the network was trained.
 
-    window: frames that it looks at.  rank: of the tissue.
-    layers: of the network, each of which is an answer.
-    active: newest frames that its outputs named new_ are of, beside those of whole
-    windows; 0: outputs are of the frames from its input `first` on, any number.
-    tile: side in px of the tiles in which the noise scale is taken, as in training.
+    rank, forget, threshold, iterations, smooth_z_px, smooth_x_px, tile_px: as the node
+    incremental_svd has them.
+    """
+
+    rank: Annotated[int, Min(1)]
+    forget: Annotated[float, Above(0), Max(1)]
+    threshold: Annotated[float, Above(0)]
+    iterations: Annotated[int, Min(1)] = 2
+    smooth_z_px: Annotated[float, Min(0)] = 0.0
+    smooth_x_px: Annotated[float, Min(0)] = 0.0
+    tile_px: Annotated[int, Min(4)] = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClutterCard(Card):
+    """Unfolded robust PCA that tells bubbles from tissue, in windows or image by image.
+
+    window: images that it looks at.  rank: of their tissue.
+    layers: of the network for windows, each of which is an answer.
+    tile: side in px of the tiles in which a window's noise scale is taken.
+    memory: of the tissue's components, where it also takes images one by one.
+    recent: newest images that are looked at then.  live_layers: of the network then.
     guard_mean, guard_std: of the residual's coherence, between neighbours in space, on
     the validation split; guard_limit: above it, what is there is not what it learned.
     """
@@ -264,8 +281,10 @@ class ClutterCard(Card):
     window: Annotated[int, Min(2)]
     rank: Annotated[int, Min(1)]
     layers: Annotated[int, Min(1)]
-    active: Count = 0
     tile: Annotated[int, Min(1)] = 32
+    recent: Annotated[int, Min(1)] = 4
+    live_layers: Count = 0
+    memory: MemoryTable | None = None
     guard_limit: Annotated[float, Above(0), Max(1)]
     guard_mean: float
     guard_std: Annotated[float, Min(0)]
@@ -276,29 +295,41 @@ class ClutterCard(Card):
             raise ValueError(
                 f"rank: expected less than window = {self.window}, got {self.rank}"
             )
-        image, basis = (2, 0, 0), (2 * self.rank,)
-        given = {"image": image, "sparse": image, "basis": basis}
-        if not self.active:
-            given["first"] = ()
-        made = {"sparse": image, "tissue": image, "basis": basis}
-        numbered = {
-            f"{prefix}{name}_{number}": shape
-            for prefix in self.prefixes
-            for number in range(1, self.layers + 1)
-            for name, shape in made.items()
-        }
-        for key, expected in (("inputs", given), ("outputs", numbered)):
+        if (self.memory is None) != (self.live_layers == 0):
+            raise ValueError(
+                "memory: expected it with live_layers, and without where they are 0; "
+                f"got live_layers = {self.live_layers}"
+            )
+        for key, expected in (("inputs", self._taken), ("outputs", self._made)):
             got = {row.name: row.shape for row in getattr(self, key)}
             if got != expected:
                 raise ValueError(
-                    f"{key}: expected {expected} of rank {self.rank} and "
-                    f"{self.layers} layers, got {got}"
+                    f"{key}: expected {expected} of rank {self.rank}, {self.layers} "
+                    f"layers and {self.live_layers} live ones, got {got}"
                 )
 
     @property
-    def prefixes(self) -> tuple[str, ...]:
-        """Of the names of outputs."""
-        return ("", "new_") if self.active else ("",)
+    def _taken(self) -> dict[str, tuple[int, ...]]:
+        image = (2, 0, 0)
+        whole = {"image": image, "sparse": image, "basis": (2 * self.rank,)}
+        live = ("recent", "hear", "say") if self.live_layers else ()
+        return whole | dict.fromkeys(live, image)
+
+    @property
+    def _made(self) -> dict[str, tuple[int, ...]]:
+        image, basis = (2, 0, 0), (2 * self.rank,)
+        one = {"sparse": image, "tissue": image, "basis": basis}
+        whole = {
+            f"{name}_{number}": shape
+            for number in range(1, self.layers + 1)
+            for name, shape in one.items()
+        }
+        live = [
+            f"live_{name}_{number}"
+            for number in range(1, self.live_layers + 1)
+            for name in ("sparse", "tissue")
+        ]
+        return whole | dict.fromkeys(live, image)
 
 
 CARDS: dict[str, type[TrackerCard] | type[DetectorCard] | type[ClutterCard]] = {
@@ -317,6 +348,8 @@ def _table_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     lines, below = [], []
     for key, value in table.items():
         at = (*path, key)
+        if value is None:
+            continue  # reading finds the same
         if isinstance(value, Mapping):
             below += ["", f"[{_dotted(at)}]", *_table_lines(value, at)]
         elif value and isinstance(value, list) and isinstance(value[0], Mapping):

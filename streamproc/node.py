@@ -34,6 +34,10 @@ class Node(Generic[ConfigT]):
     # Set before `open`: a checkpoint follows, so what an earlier life left (a file,
     # say) is this node's own.
     resumed: bool = False
+    # Set before `open`, where the graph says on_late = "degrade": how long `process`
+    # may take. A kind that `degrades` does less then, and flags the frame DEGRADED.
+    deadline_us: float | None = None
+    degrades: ClassVar[bool] = False
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config

@@ -330,8 +330,15 @@ def test_fused_nodes_cannot_be_on_two_hosts():
 
 
 def test_on_late_drop_needs_a_deadline():
-    with pytest.raises(ValueError, match="needs a deadline_us"):
-        NodeOptions(on_late="drop")
+    for policy in ("drop", "degrade"):
+        with pytest.raises(ValueError, match=f'"{policy}" needs a deadline_us'):
+            NodeOptions(on_late=policy)
+
+
+def test_a_kind_that_cannot_do_less_cannot_degrade():
+    late = node("gain", "gain", deadline_us=9, on_late="degrade")
+    text = refused([SCENE, late], ["scene:observation -> gain"])
+    assert text.startswith("nodes.gain: on_late: gain can do no less for a frame")
 
 
 def test_feedback_edges_may_declare_every_dtype_of_frames():

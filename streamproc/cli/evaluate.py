@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from streamproc.cli.bar import Bar
 from streamproc.cli.command import add_command, print_json
+from streamproc.cli.evaluate_clutter import add_clutter
 from streamproc.cli.evaluate_detection import add_detection
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     _add_tracking(kinds)
     add_detection(kinds)
+    add_clutter(kinds)
 
 
 def _add_tracking(kinds: Subparsers) -> None:

@@ -172,12 +172,19 @@ def _detector_text(card: DetectorCard) -> list[str]:
 
 
 def _clutter_text(card: ClutterCard) -> list[str]:
-    return [
-        f"takes      windows of {card.window} images of any size, and goes on from the "
-        "last estimate",
-        "gives      bubbles and tissue of the newest images",
+    lines = [
+        f"takes      windows of {card.window} images of any size",
+        "gives      bubbles and tissue of each image",
         f"network    {card.layers} layers, each an answer; tissue of rank {card.rank}, "
         f"noise by tiles of {card.tile} px",
+    ]
+    if card.memory is not None:
+        lines.append(
+            f"live       image by image too, {card.live_layers} layers; tissue of rank "
+            f"{card.memory.rank} is followed, {card.memory.forget:g} of it kept"
+        )
+    return [
+        *lines,
         f"guard      coherence above {card.guard_limit:g}; {card.guard_mean:g} ± "
         f"{card.guard_std:g} is usual",
     ]

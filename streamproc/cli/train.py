@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamproc.cli.bar import Bar
 from streamproc.cli.command import add_command, check_writable, print_json, print_list
+from streamproc.cli.train_corona import add_corona
 from streamproc.cli.train_factor_graph import add_factor_graph
 from streamproc.errors import ConfigError, PlacementError
 
@@ -33,6 +34,7 @@ def add_parser(subparsers: Subparsers) -> None:
     _add_kalmannet(kinds)
     _add_kalman(kinds)
     add_factor_graph(kinds)
+    add_corona(kinds)
 
 
 def _add_kalmannet(kinds: Subparsers) -> None:

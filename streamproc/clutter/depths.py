@@ -1,4 +1,4 @@
-"""The part of an ONNX graph that some of its outputs need.
+"""The part of an ONNX graph that some of its outputs need, inputs included.
 
 ONNX Runtime computes every node of a graph, whatever a run asks for; its option
 only_execute_path_to_fetches counts in training builds only. So a network whose layers
@@ -16,7 +16,7 @@ from streamproc.errors import ArtifactError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 GRAPH = 7  # of a model
-NODES, INITIALIZERS, OUTPUTS, VALUES = 1, 5, 12, 13  # of a graph
+NODES, INITIALIZERS, INPUTS, OUTPUTS, VALUES = 1, 5, 11, 12, 13  # of a graph
 READS, WRITES, ATTRIBUTES = 1, 2, 5  # of a node
 SUBGRAPH, SUBGRAPHS = 6, 11  # of an attribute
 PORT_NAME, TENSOR_NAME = 1, 8
@@ -67,7 +67,9 @@ def _stays(field: Field, needed: set[str], outputs: set[str], nodes: set[int]) -
         return _name(field, TENSOR_NAME) in needed
     if field.number == OUTPUTS:
         return _name(field, PORT_NAME) in outputs
-    return field.number != VALUES or _name(field, PORT_NAME) in needed
+    if field.number in (INPUTS, VALUES):
+        return _name(field, PORT_NAME) in needed
+    return True
 
 
 def _ends(node: bytes) -> tuple[set[str], set[str]]:

@@ -51,6 +51,11 @@ class IncrementalParams:
         return min(LONGEST, ceil(1 / (1 - self.forget) - 1e-9))
 
 
+def _heard(rows: Array, x: Array) -> Array:
+    """conj(rows) x, without a copy of the rows."""
+    return np.asarray((rows @ x.conj()).conj())
+
+
 class Subspace:
     """`rank` spatial components of all images so far, the newest weighing most.
 
@@ -70,15 +75,15 @@ class Subspace:
     def low(self, x: Array) -> Array:
         """U U^H x of an image (pixel) c8."""
         basis = self.rows[: self._rank]
-        return np.asarray((basis.conj() @ x) @ basis)
+        return np.asarray(_heard(basis, x) @ basis)
 
     def follow(self, x: Array) -> None:
         """Take an image (pixel) c8 in."""
         rank, rows = self._rank, self.rows
         basis = rows[:rank]
-        p = basis.conj() @ x
+        p = _heard(basis, x)
         new = x - p @ basis
-        again = basis.conj() @ new  # once more: cancellation leaves some in the basis
+        again = _heard(basis, new)  # once more: cancellation leaves some in the basis
         new -= again @ basis
         rho = float(np.linalg.norm(new))
         if not rho > NOTHING * float(np.linalg.norm(x)):
@@ -118,9 +123,10 @@ class IncrementalStream:
         self._smooth = Smoothing(params.smooth_z_px, params.smooth_x_px, device)
         self._shrink = kernel("shrink", device)
         self._noise_scale = kernel("noise_scale", device)
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Forget all."""
         rank, (z, x) = self._params.rank, self._shape
         self._tissue = Subspace(rank, self._params.forget, z * x)
         self._scale = np.zeros(self._shape, np.float32)
@@ -132,8 +138,27 @@ class IncrementalStream:
         enough = max(2 * self._params.rank, min(self._params.horizon, ENOUGH))
         return self._seen >= enough and not self._surprises
 
-    def push(self, image: Array) -> Separated:
-        """Bubbles and tissue of a new image (z, x) c8."""
+    @property
+    def scale(self) -> Array:
+        """Standard deviation of the noise, (z, x) f4; zeros before it is known."""
+        return self._scale
+
+    @property
+    def basis(self) -> Array:
+        """The tissue's components (rank, pixel) c8, U^T; `push` writes over it."""
+        return self._tissue.rows[: self._params.rank]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the newest image was held against components of those before it."""
+        return self._seen > self._params.rank
+
+    def push(self, image: Array, unknown: Array | None = None) -> Separated:
+        """Bubbles and tissue of a new image (z, x) c8.
+
+        unknown (z, x) b1: pixels whose tissue is not followed yet; what is there is no
+        bubble, where there is a threshold.
+        """
         x, rank = image.reshape(-1), self._params.rank
         self._seen += 1
         if self._seen <= rank:  # what fits into the tissue
@@ -144,19 +169,21 @@ class IncrementalStream:
             bubbles = x - low
             self._tissue.follow(x)
         elif self._measure(x, x - low):
-            bubbles, low = self._thresholded(x, low)
+            bubbles, low = self._thresholded(x, low, unknown)
             self._tissue.follow(x - bubbles)
             bubbles *= np.float32(self._params.gain)
         elif self._surprises >= PATIENCE:
-            self._begin()
+            self.begin()
             return self.push(image)
         else:
-            bubbles, low = self._thresholded(x, low)
+            bubbles, low = self._thresholded(x, low, unknown)
         if self._seen % UNITARY_EVERY == 0:
             self._tissue.straighten()
         return Separated(bubbles.reshape(image.shape), low.reshape(image.shape), rank)
 
-    def _thresholded(self, x: Array, low: Array) -> tuple[Array, Array]:
+    def _thresholded(
+        self, x: Array, low: Array, unknown: Array | None
+    ) -> tuple[Array, Array]:
         """Bubbles and tissue of an image (pixel), given a first guess of the tissue."""
         params = self._params
         threshold = self._scale.reshape(-1) * np.float32(params.threshold)
@@ -166,6 +193,8 @@ class IncrementalStream:
                 low = self._tissue.low(x - bubbles)
             smoothed = self._smooth((x - low).reshape(1, 1, *self._shape))
             self._shrink(smoothed.reshape(1, -1), threshold, False, bubbles[None])
+            if unknown is not None:
+                bubbles[unknown.reshape(-1)] = 0
         return bubbles, low
 
     def _measure(self, x: Array, left: Array) -> bool:

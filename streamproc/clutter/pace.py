@@ -13,27 +13,24 @@ class Pace:
 
     Costs keep the proportions that were measured at the start; their common factor
     follows the clock, soon when it gets slower, slowly back. What is spent besides is
-    followed too, of images that renew the noise scale on its own.
+    followed too.
     [an exponentially weighted moving average, as TCP's of round trips: RFC 6298]
     """
 
     def __init__(self, costs_us: Sequence[float]) -> None:
         self._costs_us = list(costs_us)
         self._factor = 1.0
-        self._besides_us = [0.0, 0.0]
+        self._besides_us = 0.0
 
-    def spent(
-        self, depth: int, run_us: float, besides_us: float, renews: bool = False
-    ) -> None:
+    def spent(self, depth: int, run_us: float, besides_us: float) -> None:
         """What a run of so many layers took, and everything around it."""
         seen = min(run_us / self._costs_us[depth - 1], MOST * self._factor)
         self._factor = _followed(self._factor, seen)
-        before_us = self._besides_us[renews]
-        self._besides_us[renews] = _followed(before_us, besides_us)
+        self._besides_us = _followed(self._besides_us, besides_us)
 
-    def deepest(self, most: int, budget_us: float, renews: bool = False) -> int:
+    def deepest(self, most: int, budget_us: float) -> int:
         """The most layers up to `most` that fit, and at least one."""
-        left_us = budget_us - self._besides_us[renews]
+        left_us = budget_us - self._besides_us
         fitting = [
             depth
             for depth in range(1, most + 1)

@@ -108,6 +108,11 @@ def _made(spec: GraphSpec, node: NodeSpec) -> Node[Any]:
         if not isinstance(node.config, wanted):
             got = type(node.config).__name__
             raise GraphError(f"expected a {wanted.__name__}, got a {got}")
+        if node.options.on_late == "degrade" and not kind.degrades:
+            raise GraphError(
+                f'on_late: {node.kind} can do no less for a frame; use "count" or '
+                '"drop" instead of "degrade"'
+            )
         return kind(node.config)
     except RefusedError as error:
         raise refusal(spec, node, error, type(error)) from error

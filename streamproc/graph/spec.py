@@ -29,7 +29,8 @@ class NodeOptions:
     join_depth: how many frames wait for a partner before they are counted as lost
     on_error: what becomes of the node when it raises
     deadline_us: how long one process() may take
-    on_late: what becomes of a frame that missed the deadline
+    on_late: what becomes of a frame that missed the deadline; degrade: a node that can
+    do less for a frame does, rather than miss it
     log_mib: size of a source's log of frames not yet acknowledged
     fsync: how often that log is forced to the disk
     """
@@ -41,13 +42,13 @@ class NodeOptions:
     join_depth: Annotated[int, Min(1)] = 32
     on_error: Literal["fail", "skip", "restart"] = "fail"
     deadline_us: Annotated[float, Above(0)] | None = None
-    on_late: Literal["count", "drop"] = "count"
+    on_late: Literal["count", "drop", "degrade"] = "count"
     log_mib: Annotated[float, Min(0)] = 16
     fsync: Literal["none", "group", "always"] = "none"
 
     def __post_init__(self) -> None:
-        if self.on_late == "drop" and self.deadline_us is None:
-            raise ValueError('on_late = "drop" needs a deadline_us')
+        if self.on_late != "count" and self.deadline_us is None:
+            raise ValueError(f'on_late = "{self.on_late}" needs a deadline_us')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

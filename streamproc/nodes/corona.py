@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from streamproc.artifact import Artifact
 from streamproc.card import ClutterCard
 from streamproc.clutter.corona import Corona as CoronaFilter
-from streamproc.clutter.corona import Layers, Plan
+from streamproc.clutter.corona import Plan
+from streamproc.clutter.layers import Layers
 from streamproc.clutter.stream import Separated
 from streamproc.errors import ConfigError
 from streamproc.frame import Array, Frame, Header
 from streamproc.nodes.clutter import DEGRADED, Clutter, Filtered, Taken
 from streamproc.schema import Above, Min
-
-LEAST_ACTIVE = 3  # frames estimated again with each image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,25 +27,24 @@ class CoronaConfig:
 
     model: name of a shipped artifact, or a folder with model.onnx and card.toml; it
     says how many frames are looked at.
-    stride: frames separated at once; 1 is without latency, more costs less a frame.
+    tissue: followed from image to image, which answers at once, or taken anew from the
+    window of each stride.
+    stride: frames of a window that are separated at once; more delays, and costs less.
     rank: components taken for tissue; the network's own, and no other, if given.
-    layers: of the network where nothing is known yet; without it, all.
-    warm_layers: where an estimate goes on from the last one; at most layers.
-    active: newest frames estimated again each time; without it, the stride, and 3 or
-    what the network was made for at least. Such a network takes whole windows for more.
+    layers: of the network; without it, all that it has for this tissue.
     tile_px: side of the tiles that larger images are cut into.
     overlap_px: of neighbouring tiles, at least; they are blended linearly.
     budget_us: what an image may take; where layers do not fit, fewer are run, and the
-    frame is flagged DEGRADED. Without it, all are.
-    guard: whether an SVD filter takes over while what is left is no noise.
+    frame is flagged DEGRADED. Without it, all are. As deadline_us with on_late =
+    "degrade".
+    guard: whether a linear filter takes over while what is left is no noise.
     """
 
     model: str
+    tissue: Literal["followed", "window"] = "followed"
     stride: Annotated[int, Min(1)] = 1
     rank: Annotated[int, Min(1)] | None = None
     layers: Annotated[int, Min(1)] | None = None
-    warm_layers: Annotated[int, Min(1)] = 2
-    active: Annotated[int, Min(1)] | None = None
     tile_px: Annotated[int, Min(8)] = 128
     overlap_px: Annotated[int, Min(0)] = 16
     budget_us: Annotated[float, Above(0)] | None = None
@@ -58,30 +56,37 @@ class CoronaConfig:
                 f"overlap_px: expected at most half of tile_px = {self.tile_px}, got "
                 f"{self.overlap_px}"
             )
+        if self.tissue == "followed" and self.stride > 1:
+            raise ConfigError(
+                f'stride: expected 1 where tissue = "followed", for each image is '
+                f'answered at once, got {self.stride}; set tissue = "window"'
+            )
 
     def plan(self, card: ClutterCard) -> Plan:
         """How much is done for each image. ConfigError where the network cannot."""
-        most = {"stride": card.window, "layers": card.layers, "active": card.window}
-        for key, limit in most.items():
+        if self.tissue == "followed" and card.memory is None:
+            raise ConfigError(
+                f'tissue: expected "window" for the network {card.name!r}, which was '
+                'trained for windows only, got "followed"'
+            )
+        windows = self.tissue == "window"
+        layers = card.layers if windows else card.live_layers
+        rank = card.rank if windows or card.memory is None else card.memory.rank
+        for key, limit in {"stride": card.window, "layers": layers}.items():
             value = getattr(self, key)
             if value is not None and value > limit:
                 raise ConfigError(
                     f"{key}: expected at most {limit} for the network {card.name!r}, "
                     f"got {value}"
                 )
-        if self.rank not in (None, card.rank):
+        if self.rank not in (None, rank):
             raise ConfigError(
-                f"rank: expected {card.rank}, for which {card.name!r} was trained, got "
+                f"rank: expected {rank}, for which {card.name!r} was trained, got "
                 f"{self.rank}; leave it out"
             )
-        layers = self.layers or card.layers
-        least = card.active or LEAST_ACTIVE
-        active = self.active or max(self.stride, least)
         return Plan(
-            rank=card.rank,
-            active=min(active, card.window),
-            layers=layers,
-            warm_layers=min(self.warm_layers, layers),
+            layers=self.layers or layers,
+            tissue=self.tissue,
             tile_px=self.tile_px,
             overlap_px=self.overlap_px,
             budget_us=self.budget_us,
@@ -103,8 +108,7 @@ class Strided:
     """A filter that separates several images at once, and gives them one by one.
 
     An image of zeros is answered by zeros, which wait for their turn. Lines that went
-    dark are blocked for as long as the window remembers it; where they come back, their
-    past is overwritten, for a step in time would look like tissue of its own.
+    dark are unknown for as long as a window remembers it.
     """
 
     def __init__(
@@ -115,24 +119,16 @@ class Strided:
         self._since = 0  # images since the last were separated
         # images for which a row, or a column, is not settled
         self._unsettled = [np.zeros(size, np.int64) for size in shape]
-        self._back: Array | None = None  # pixels of lines that were dark before
 
-    def block(self, dark: Sequence[Array]) -> Array | None:
+    def settle(self, dark: Sequence[Array]) -> Array | None:
         """Pixels (z, x) b1 of lines that are dark (rows and columns, b1) or were."""
-        window = self.filter.window
-        rows, columns = (
-            (unsettled == window) & ~now
-            for unsettled, now in zip(self._unsettled, dark, strict=True)
-        )
-        back = rows.any() or columns.any()
-        self._back = np.asarray(rows[:, None] | columns) if back else None
         for unsettled, now in zip(self._unsettled, dark, strict=True):
             np.maximum(unsettled - 1, 0, out=unsettled)
-            unsettled[now] = window
-        return self._blocked
+            unsettled[now] = self.filter.window
+        return self._unknown
 
     @property
-    def _blocked(self) -> Array | None:
+    def _unknown(self) -> Array | None:
         rows, columns = self._unsettled
         if not (rows.any() or columns.any()):
             return None
@@ -145,17 +141,17 @@ class Strided:
     def push(self, image: Array) -> Separated:
         return self.filter.push(image)
 
-    def receive(self, header: Header, taken: Taken) -> Waiting | None:
-        """Take in an image; the one that is due, if any is."""
+    def receive(
+        self, header: Header, taken: Taken, missing: Array | None
+    ) -> Waiting | None:
+        """Take in an image, some pixels of it guessed; the one that is due, if any."""
         waiting = Waiting(header, taken)
         self._waiting.append(waiting)
         if taken.blank:
             nothing = np.zeros_like(taken.image)
             waiting.made = Separated(nothing, nothing, 0)
         else:
-            self.filter.add(taken.image)
-            if self._back is not None:
-                self.filter.overwrite(self._back)
+            self.filter.add(taken.image, missing)
         self._since += 1
         if self._since >= self._stride:
             self._separate()
@@ -171,13 +167,13 @@ class Strided:
         self._since = 0
         if not self.filter.new:
             return
-        blocked = self._blocked
-        made = iter(self.filter.separate(blocked))
+        unknown = self._unknown
+        made = iter(self.filter.separate(unknown))
         for waiting in self._waiting:
             if waiting.made is None:
                 waiting.made, waiting.degraded = next(made), self.filter.degraded
-                if blocked is not None:
-                    waiting.taken = _hidden(waiting.taken, blocked)
+                if unknown is not None:
+                    waiting.taken = _hidden(waiting.taken, unknown)
 
     @property
     def state(self) -> dict[str, Array]:
@@ -202,20 +198,24 @@ class Strided:
 class Corona(Clutter[CoronaConfig]):
     """Bubbles out of moving tissue, by layers of robust PCA whose weights were learned.
 
-    Looks at a window of the last images, in units of the noise around each pixel, and
-    goes on from its last estimate. Images larger than a tile are cut and blended. With
+    Tissue is followed from image to image, as in the node incremental_svd, and each is
+    answered at once; or it is that of a window of the last images. Either way in units
+    of the noise around each pixel. Images larger than a tile are cut and blended. With
     a stride of s, an image comes out s - 1 images later, with its own t0.
 
     A line that is zero is hidden at once, and for a window after it came back, not only
     when it is dead.
 
-    Frames are DEGRADED until the window is full, where fewer layers ran than asked for,
-    and where the guard has fallen: what is left of the image was as smooth as blood
-    that is no sum of bubbles, for a whole window, and an SVD filter stands in until it
-    is not. With budget_us, bytes depend on the clock; without it they do not.
+    Frames are DEGRADED until enough of a past is known, where fewer layers ran than
+    asked for, and where the guard has fallen: what is left of the image was as smooth
+    as blood that is no sum of bubbles, for a whole window, and all that is not in the
+    components of the tissue comes out until it is not. With budget_us, bytes depend on
+    the clock; without it they do not.
     [Solomon et al., Deep unfolded robust PCA with application to clutter suppression in
     ultrasound, IEEE Trans. Med. Imaging 39(4), 2020]
     """
+
+    degrades: ClassVar[bool] = True
 
     def __init__(self, config: CoronaConfig) -> None:
         super().__init__(config)
@@ -228,30 +228,34 @@ class Corona(Clutter[CoronaConfig]):
 
     def stream(self, shape: tuple[int, int], device: str) -> Strided:
         layers = Layers(self._artifact, device)
-        filtering = CoronaFilter(self._plan, shape, layers, device)
+        given = (self._plan.budget_us, self.deadline_us)
+        budget_us = min((us for us in given if us is not None), default=None)
+        plan = replace(self._plan, budget_us=budget_us)
+        filtering = CoronaFilter(plan, shape, layers, device)
         self._strided = Strided(filtering, self.config.stride, shape)
         return self._strided
 
-    def take(self, image: Frame) -> Taken:
-        """As every clutter filter's, but a line that is zero holds what it last had.
-
-        Else it would be a bubble as strong as tissue. It is hidden until the window has
-        forgotten that it was.
-        """
-        last = self._last
-        taken = super().take(image)
-        if taken.blank:
-            return taken
-        rows, columns = dark = [dark > 0 for dark in self._dark]
-        blocked = self._strided.block(dark)
-        if blocked is None:
-            return taken
-        self._last = held = np.where(rows[:, None] | columns, last, taken.image)
-        return _hidden(taken._replace(image=held), blocked)
-
     def process(self, image: Frame) -> Filtered | None:
-        due = self._strided.receive(image.header, self.take(image))
+        last, taken, missing = self._last, self.take(image), None
+        if not taken.blank:
+            taken, missing = self._mended(taken, last)
+        due = self._strided.receive(image.header, taken, missing)
         return None if due is None else self._out(due)
+
+    def _mended(self, taken: Taken, last: Array) -> tuple[Taken, Array | None]:
+        """An image whose dark lines hold what they last had; pixels that hold a guess.
+
+        Else such a line would be a bubble as strong as tissue. It is hidden until the
+        window has forgotten that it was.
+        """
+        rows, columns = dark = [dark > 0 for dark in self._dark]
+        unknown, missing = self._strided.settle(dark), taken.hidden
+        if unknown is None:
+            return taken, missing
+        lines = rows[:, None] | columns
+        self._last = held = np.where(lines, last, taken.image)
+        missing = lines if missing is None else missing | lines
+        return _hidden(taken._replace(image=held), unknown), missing
 
     def finish(self) -> Iterator[Filtered]:
         return map(self._out, self._strided.rest())

@@ -70,6 +70,8 @@ class Worker:
         for name, station in self.stations.items():
             if record is None or not record["stations"][name]["ended"]:
                 station.mount.node.resumed = record is not None
+                if station.options["on_late"] == "degrade":
+                    station.mount.node.deadline_us = station.options["deadline_us"]
                 try:
                     station.mount.node.open(station.options["device"])
                 except RefusedError as error:

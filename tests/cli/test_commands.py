@@ -182,6 +182,7 @@ NESTED = (
     "evaluate detection",
     "train kalmannet",
     "train factor_graph",
+    "train corona",
 )
 
 

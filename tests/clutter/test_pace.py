@@ -31,11 +31,8 @@ def test_one_interruption_does_not_undo_what_is_known() -> None:
     assert pace.deepest(3, 600) == 3
 
 
-def test_what_is_spent_besides_is_counted_apart_where_the_noise_is_renewed() -> None:
+def test_what_is_spent_besides_is_counted() -> None:
     pace = Pace(COSTS_US)
-    for _ in range(30):
+    for _ in range(60):
         pace.spent(3, 400, 50)
-        pace.spent(3, 400, 500, renews=True)
     assert pace.deepest(3, 460) == 3 and pace.deepest(3, 440) == 2
-    assert pace.deepest(3, 460, renews=True) == 1
-    assert pace.deepest(3, 950, renews=True) == 3

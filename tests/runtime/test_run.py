@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,6 +152,26 @@ def test_a_node_that_raises_fails_the_graph_with_node_and_seq(run_graph, tmp_pat
     run = run_graph(chain(tmp_path / "out", 200, middle="fail_at = 100.0"))
     with pytest.raises(RunFailedError, match=r"'sum' at seq 99: ValueError: told to"):
         run.join()
+
+
+def test_a_node_that_may_degrade_is_told_its_deadline(run_graph):
+    model = Path(__file__).parents[1] / "artifacts" / "tiny-corona"
+    text = f"""
+[graph]
+edges = ["scene:image -> filter"]
+[nodes.scene]
+kind = "scene.ultrasound"
+frames = 40
+depth_px = 12
+width_px = 14
+[nodes.filter]
+kind = "corona"
+model = "{model}"
+deadline_us = POLICY
+"""
+    for policy, fewer in (('1\non_late = "degrade"', 40), ("1", 0)):
+        summary = run_graph(text.replace("POLICY", policy)).join()
+        assert summary["scores"]["filter"]["fewer_layers"] == fewer
 
 
 def test_on_error_skip_leaves_out_one_frame_and_counts_it(run_graph, tmp_path):

@@ -1,0 +1,1 @@
+"""The clutter filter's network: unfolded robust PCA, its training and export."""
