@@ -84,6 +84,7 @@ def add_clutter(kinds: Subparsers) -> None:
 
 def run_clutter(args: argparse.Namespace) -> int:
     """Print one table per case, or all of it as JSON."""
+    from streamproc.evaluation.clutter_checks import not_run
     from streamproc.evaluation.clutter_picture import draw_clutter
 
     chosen = args.case or [*TABLES, *CHECKS]
@@ -91,11 +92,15 @@ def run_clutter(args: argparse.Namespace) -> int:
     bar = Bar()
     scores: list[ClutterScore] = []
     checked: dict[str, tuple[Verdict, ...]] = {}
+    lacking: list[str] = []
     for name in chosen:
         if name in CHECKS:
             checked[name] = tuple(_check(name, evaluating, bar))
             bar.clear()
             told = [f"{name}: {CHECKS[name]}", *map(_said, checked[name])]
+            if lack := not_run(name, evaluating):
+                lacking.append(lack)
+                told.append(f"not run: {lack}")
             _show(told, args.json)
             continue
         for make in _tables(name, evaluating, bar):
@@ -110,6 +115,7 @@ def run_clutter(args: argparse.Namespace) -> int:
                 "checks": {
                     k: [asdict(v) for v in found] for k, found in checked.items()
                 },
+                "not_run": lacking,
             }
         )
     if args.picture is not None:
@@ -121,7 +127,7 @@ def run_clutter(args: argparse.Namespace) -> int:
 
 def _evaluating(args: argparse.Namespace, chosen: list[str]) -> Evaluating:
     """ConfigError for what there is none of."""
-    from streamproc.evaluation.clutter_cases import Evaluating
+    from streamproc.evaluation.clutter_cases import ARTIFACTS, Evaluating
 
     known = (*TABLES, *CHECKS)
     for name in chosen:
@@ -134,13 +140,25 @@ def _evaluating(args: argparse.Namespace, chosen: list[str]) -> Evaluating:
         )
     if args.picture is not None and chosen.count("nominal") != 1:
         raise ConfigError(f"--picture draws the case nominal, got {chosen}")
+    if args.picture is not None and (
+        args.picture.is_dir() or not args.picture.parent.is_dir()
+    ):
+        raise ConfigError(
+            f"--picture: expected a file in a folder that there is, got {args.picture}"
+        )
     if args.artifacts is not None and not args.artifacts.is_dir():
         raise ConfigError(f"--artifacts: expected a folder, got {args.artifacts}")
     size = {"patches": PATCHES, "sequences": SEQUENCES, "frames": FRAMES}
     size |= QUICK if args.quick else {}
     if args.patches is not None:
         size["patches"] = args.patches
-    return Evaluating(seed=args.seed, artifacts=args.artifacts, **size)
+    evaluating = Evaluating(seed=args.seed, artifacts=args.artifacts, **size)
+    if args.artifacts is not None and evaluating.missing(ARTIFACTS) == ARTIFACTS:
+        raise ConfigError(
+            f"--artifacts: expected some of {', '.join(ARTIFACTS)} in it, got "
+            f"{args.artifacts}"
+        )
+    return evaluating
 
 
 def _tables(

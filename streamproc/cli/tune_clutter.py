@@ -52,6 +52,10 @@ def run_clutter(args: argparse.Namespace) -> int:
     _check("scene", args.scene, clutter_tuning.SCENES)
     for name in names:
         _check("filter", name, RIVALS)
+    if args.out.is_dir():
+        raise ConfigError(
+            f"tune clutter: --out: expected a file, got folder {args.out}"
+        )
     check_writable(args.out.parent)
     bar, made = Bar(), dict[str, TunedRival]()
     _kept(args.out)  # refused now, not after minutes

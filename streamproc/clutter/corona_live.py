@@ -94,7 +94,7 @@ class CoronaLive:
         no bubble.
         """
         newest, follower = self._newest, self._follower
-        if unknown is not None and self._unheard_of(unknown):
+        if unknown is not None and follower.unheard_of(newest, unknown):
             follower.begin()
         split(follower.basis.reshape(-1, *newest.shape), self._say)
         made = follower.push(newest, unknown)
@@ -137,12 +137,6 @@ class CoronaLive:
         energy = (1 + RIDGE) * np.eye(len(basis)) - hidden.conj() @ hidden.T
         weights = np.linalg.solve(energy, basis.conj() @ x_seen)
         x[missing] = weights.astype(np.complex64) @ hidden
-
-    def _unheard_of(self, unknown: Array) -> bool:
-        """Whether there is tissue where there never was any: a line that came alive."""
-        there = unknown.reshape(-1)
-        silent = ~self._follower.basis[:, there].any(axis=0)
-        return bool((silent & (self._newest.reshape(-1)[there] != 0)).any())
 
     def _rescale(self) -> None:
         """Put the recent images, and the tissue's components, into units of noise."""

@@ -28,7 +28,7 @@ class IncrementalParams:
     rank: spatial components.
     forget: factor of the past's singular values at each image; 1 forgets nothing.
     threshold: of bubbles, in standard deviations of the noise; 0: all that is left
-    is bubbles, and the subspace follows the whole image.
+    is bubbles, and the subspace follows the whole image, if it is not strange.
     iterations: of tissue and bubbles in turn.
     smooth_z_px, smooth_x_px, gain: as of RpcaParams.
     tile_px: the noise is measured in tiles of about this size.
@@ -148,6 +148,15 @@ class IncrementalStream:
         """The tissue's components (rank, pixel) c8, U^T; `push` writes over it."""
         return self._tissue.rows[: self._params.rank]
 
+    def unheard_of(self, image: Array, unknown: Array) -> bool:
+        """Whether, where unknown, an image (z, x) has tissue where there never was any.
+
+        Such as of a line that came alive: nothing that is followed can tell of it.
+        """
+        there = unknown.reshape(-1)
+        silent = ~self.basis[:, there].any(axis=0)
+        return bool((silent & (image.reshape(-1)[there] != 0)).any())
+
     @property
     def ready(self) -> bool:
         """Whether the newest image was held against components of those before it."""
@@ -165,18 +174,19 @@ class IncrementalStream:
             self._tissue.follow(x)
             return Separated(np.zeros_like(image), image.copy(), self._seen)
         low = self._tissue.low(x)
-        if not self._params.threshold:
-            bubbles = x - low
-            self._tissue.follow(x)
-        elif self._measure(x, x - low):
-            bubbles, low = self._thresholded(x, low, unknown)
-            self._tissue.follow(x - bubbles)
-            bubbles *= np.float32(self._params.gain)
-        elif self._surprises >= PATIENCE:
+        left = x - low
+        usual, plain = self._measure(x, left), not self._params.threshold
+        if self._surprises >= PATIENCE:
             self.begin()
             return self.push(image)
+        if plain:
+            bubbles = left
         else:
             bubbles, low = self._thresholded(x, low, unknown)
+        if usual:
+            self._tissue.follow(x if plain else x - bubbles)
+            if not plain:
+                bubbles *= np.float32(self._params.gain)
         if self._seen % UNITARY_EVERY == 0:
             self._tissue.straighten()
         return Separated(bubbles.reshape(image.shape), low.reshape(image.shape), rank)

@@ -80,7 +80,8 @@ class Paths:
             buffer[:-1] = buffer[1:]
         self._x[-1] = now = np.where(there[:, None], x, 0.0)
         forecast = self._x[-2] @ F.T
-        alike = np.isclose(now, forecast, UNMOVED, UNMOVED * np.abs(now).max(initial=0))
+        largest = np.abs(now[np.isfinite(now).all(1)]).max(initial=0)
+        alike = np.isclose(now, forecast, UNMOVED, UNMOVED * largest)
         self._coast = np.where(goes_on & alike.all(1), self._coast + 1, 0)
         spread = np.where(there[:, None, None], P, np.eye(len(F)))
         foreseen = F @ spread @ F.T + Q
@@ -91,7 +92,13 @@ class Paths:
         self._id = np.array(name, np.int64)
 
     def _oldest(self, due: Array) -> Segments:
-        """To the oldest place in the buffer, of paths that fill it."""
+        """To the oldest place in the buffer, of paths that fill it.
+
+        One that nothing was detected since is foreseen only: a path breaks off there.
+        """
+        foreseen = self._coast[due] >= len(self._x)
+        self._drawn[due[foreseen]] = np.nan
+        due = due[~foreseen]
         *_, place = self._backward(due, len(self._x))
         begun = np.isfinite(self._drawn[due, 0])
         made = Segments(self._drawn[due[begun]], place[begun])

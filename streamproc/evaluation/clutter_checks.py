@@ -18,13 +18,12 @@ from streamproc.evaluation.clutter import (
     energy,
 )
 from streamproc.evaluation.clutter_cases import (
-    LEARNED,
-    LEARNED_RANK1,
+    ARTIFACTS,
     NOMINAL,
     Evaluating,
 )
 from streamproc.evaluation.clutter_network import NewestImage, WholeWindows, learned
-from streamproc.evaluation.clutter_streams import Opener, through
+from streamproc.evaluation.clutter_streams import FAULTED, WATCHED, Opener, through
 from streamproc.evaluation.detection import Verdict
 from streamproc.frame import Array
 from streamproc.sims.patches import draw_patches
@@ -56,9 +55,21 @@ SYMMETRIES: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
+def not_run(check: str, evaluating: Evaluating) -> str | None:
+    """What of a check there is no artifact for, if there is any."""
+    sought = {"faults": FAULTED, "guard": (WATCHED,)}.get(check, ARTIFACTS)
+    missing = evaluating.missing(sought)
+    if not missing:
+        return None
+    told = ", ".join(missing)
+    if len(missing) == len(sought):
+        return f"{check}, for there is no artifact {told}"
+    return f"{check} of {told}, for there is no artifact of that name"
+
+
 def present(evaluating: Evaluating) -> Iterator[tuple[str, str | Path]]:
     """Learned filters that there are."""
-    for name in dict.fromkeys((*LEARNED, *LEARNED_RANK1)):
+    for name in ARTIFACTS:
         where = evaluating.find(name)
         if where is not None:
             yield name, where

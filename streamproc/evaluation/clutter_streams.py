@@ -49,6 +49,7 @@ NAN_AT, ZERO_AT, ZEROS = 70, 80, 3  # frames that are spoilt, when all is settle
 SPOILT = 96  # frames of a spoilt sequence
 DEAD = (5, 20)
 GUARDED = 120  # frames at least, for a guard must have settled before it can fall
+WATCHED, FAULTED = "corona", LEARNED[:2]  # whose guard, and who is given faults
 QUIET_DB = -30.0  # false energy re the noise's, at most
 
 
@@ -179,7 +180,7 @@ def guarding(
     evaluating: Evaluating, opener: Opener, progress: Progress
 ) -> Iterator[Verdict]:
     """Blood that is no sum of bubbles is detected; bubbles are not taken for it."""
-    where = evaluating.find("corona")
+    where = evaluating.find(WATCHED)
     if where is None:
         return
     cases: dict[str, tuple[UltrasoundConfig, bool]] = {
@@ -220,7 +221,7 @@ def faults(
     evaluating: Evaluating, opener: Opener, progress: Progress
 ) -> Iterator[Verdict]:
     """C6: no bubbles, zeros, NaN, dead lines, all through the node."""
-    for name in LEARNED[:2]:
+    for name in FAULTED:
         where = evaluating.find(name)
         if where is None:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -16,6 +17,8 @@ from streamproc.node import Node
 DEGRADED, QUARANTINED = Flags.DEGRADED.value, Flags.QUARANTINED.value
 MOST_BAD = 0.1  # share of an image's pixels that may be set aside
 LARGEST = 1e15  # magnitude; the energy of a window of such still fits an f4
+LONGEST = 100  # frames for which a line that came back is hidden
+MOST_ON_GPU = 32  # frames of a window that the kernels take there
 
 ConfigT = TypeVar("ConfigT")
 
@@ -37,26 +40,32 @@ class Filtered(NamedTuple):
 class Taken(NamedTuple):
     """An image that a filter can use.
 
-    image (z, x) c8: finite; pixels without a value hold the last one they had.
-    hidden (z, x) b1: pixels without a value now, and dead lines; None for none.
+    image (z, x) c8: finite; pixels without a value hold the last one they had, and so
+    do lines that are dark.
+    hidden (z, x) b1: pixels that come out as zeros; None for none.
     flags: of its frame, and what this adds.
     blank: whether nothing in it differs from zero.
+    missing (z, x) b1: pixels without a value now, lines that are dark; None for none.
     """
 
     image: Array
     hidden: Array | None
     flags: int
     blank: bool
+    missing: Array | None = None
 
 
 class Clutter(Node[ConfigT], ABC):
     """Images (z, x) c8 or f4 of fixed size.
 
-    Up to a tenth of an image's pixels may be not finite: they come out as zeros, the
-    frame QUARANTINED and counted; with more it is refused with BadFrameError, and the
-    filter never sees it. A row or column that was zero over the whole window is dead:
-    it comes out as zeros, DEGRADED. An image of zeros comes out as zeros, DEGRADED,
-    and the filter does not see it either. Frames are DEGRADED until the window is full.
+    Up to a tenth of an image's pixels may be not finite, or not below 1e15: they come
+    out as zeros, the frame QUARANTINED and counted; with more it is refused with
+    BadFrameError, and the filter never sees it. A row or column of zeros is dark: it
+    comes out as zeros, DEGRADED, and so it does after it came back for as long as the
+    filter looks back, at most a hundred frames; else it would be a bubble as strong as
+    tissue. One that was zero over the whole window is dead. An image of zeros comes
+    out as zeros, DEGRADED, and the filter does not see it either. Frames are DEGRADED
+    until the window is full.
 
     A kind says in `stream` how images are separated. One that answers later than at
     once overrides `process` and `finish`, and uses `take` and `give`.
@@ -84,6 +93,8 @@ class Clutter(Node[ConfigT], ABC):
         self._last = np.zeros(self._shape, np.complex64)
         # frames since a row, or a column, was last other than zero
         self._dark = [np.zeros(size, np.int64) for size in self._shape]
+        # images for which a row, or a column, is not settled
+        self._unsettled = [np.zeros(size, np.int64) for size in self._shape]
         self._seen = self._quarantined = self._blank = 0
         self._stream = self.stream(self._shape, device)
 
@@ -93,8 +104,12 @@ class Clutter(Node[ConfigT], ABC):
             nothing = np.zeros_like(taken.image)
             made = Separated(nothing, nothing, 0)
             return self.give(image.header, taken, made, degraded=True)
-        made = self._stream.push(taken.image)
+        made = self.separated(taken)
         return self.give(image.header, taken, made, degraded=not self._stream.full)
+
+    def separated(self, taken: Taken) -> Separated:
+        """What the filter makes of an image that is not blank."""
+        return self._stream.push(taken.image)
 
     def take(self, image: Frame) -> Taken:
         """The image, checked and mended. BadFrameError for one that cannot be."""
@@ -111,17 +126,30 @@ class Clutter(Node[ConfigT], ABC):
         if not lit.any():
             self._blank += 1
             return Taken(usable, hidden, flags, blank=True)
-        self._last = usable
         self._seen += 1
         for axis, dark in enumerate(self._dark):
             dark += 1
             dark[lit.any(axis=1 - axis)] = 0
-        rows, columns = self._dead
-        if rows.any() or columns.any():
-            dead = np.asarray(rows[:, None] | columns)
-            hidden = dead if hidden is None else hidden | dead
+        missing = _either(hidden, _lines(self._dark))
+        if missing is not None:
+            usable = np.where(missing, self._last, usable)
+        self._last = usable
+        self._settle()
+        if self.unknown is not None:
+            hidden = _either(hidden, self.unknown)
             flags |= DEGRADED
-        return Taken(usable, hidden, flags, blank=False)
+        return Taken(usable, hidden, flags, blank=False, missing=missing)
+
+    def _settle(self) -> None:
+        """Lines that went dark are unknown for as long as the filter remembers it."""
+        for unsettled, dark in zip(self._unsettled, self._dark, strict=True):
+            np.maximum(unsettled - 1, 0, out=unsettled)
+            unsettled[dark > 0] = min(self.horizon, LONGEST)
+
+    @property
+    def unknown(self) -> Array | None:
+        """Pixels (z, x) b1 of lines that are dark, or were not long ago."""
+        return _lines(self._unsettled)
 
     @property
     def _dead(self) -> tuple[Array, Array]:
@@ -154,6 +182,8 @@ class Clutter(Node[ConfigT], ABC):
             "last": self._last,
             "dark_z": self._dark[0],
             "dark_x": self._dark[1],
+            "unsettled_z": self._unsettled[0],
+            "unsettled_x": self._unsettled[1],
             "counts": np.array(counts, np.int64),
         }
 
@@ -161,6 +191,7 @@ class Clutter(Node[ConfigT], ABC):
     def state(self, state: dict[str, Array]) -> None:
         self._last = np.array(state["last"])
         self._dark = [np.array(state["dark_z"]), np.array(state["dark_x"])]
+        self._unsettled = [np.array(state[f"unsettled_{axis}"]) for axis in "zx"]
         self._seen, self._quarantined, self._blank = map(int, state["counts"])
         prefix = "stream."
         self._stream.state = {
@@ -184,13 +215,37 @@ def on_cpu_only(kind: str, device: str) -> None:
         raise PlacementError(f"{kind} runs on cpu only, got {device!r}")
 
 
+def short_on_gpu(kind: str, window: int, device: str) -> None:
+    """PlacementError for a window longer than the kernels of a gpu take."""
+    if device == "gpu" and window > MOST_ON_GPU:
+        raise PlacementError(
+            f"{kind} on gpu takes a window of at most {MOST_ON_GPU} frames, got "
+            f"{window}; place it on cpu"
+        )
+
+
+def _lines(counts: Sequence[Array]) -> Array | None:
+    """Pixels (z, x) b1 of rows and columns whose count is not zero; None for none."""
+    rows, columns = counts
+    if not (rows.any() or columns.any()):
+        return None
+    return np.asarray((rows[:, None] > 0) | (columns > 0))
+
+
+def _either(one: Array | None, other: Array | None) -> Array | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one | other
+
+
 def _unusable(data: Array, t0_ns: int) -> Array | None:
-    """Pixels b1 that are not finite, or too large; BadFrameError for too many."""
+    """Pixels b1 not finite, or not below 1e15; BadFrameError for too many."""
     with np.errstate(invalid="ignore", over="ignore"):
         bad = ~(np.abs(data) < LARGEST)
     count = int(np.count_nonzero(bad))
     if count > MOST_BAD * data.size:
         raise BadFrameError(
-            f"image at t0 {t0_ns} ns is not finite in {count} of {data.size} pixels"
+            f"image at t0 {t0_ns} ns is not finite, or not below 1e15, in {count} of "
+            f"{data.size} pixels"
         )
     return bad if count else None

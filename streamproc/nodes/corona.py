@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -107,32 +108,13 @@ class Waiting:
 class Strided:
     """A filter that separates several images at once, and gives them one by one.
 
-    An image of zeros is answered by zeros, which wait for their turn. Lines that went
-    dark are unknown for as long as a window remembers it.
+    An image of zeros is answered by zeros, which wait for their turn.
     """
 
-    def __init__(
-        self, filtering: CoronaFilter, stride: int, shape: tuple[int, int]
-    ) -> None:
+    def __init__(self, filtering: CoronaFilter, stride: int) -> None:
         self.filter, self._stride = filtering, stride
         self._waiting: deque[Waiting] = deque()
         self._since = 0  # images since the last were separated
-        # images for which a row, or a column, is not settled
-        self._unsettled = [np.zeros(size, np.int64) for size in shape]
-
-    def settle(self, dark: Sequence[Array]) -> Array | None:
-        """Pixels (z, x) b1 of lines that are dark (rows and columns, b1) or were."""
-        for unsettled, now in zip(self._unsettled, dark, strict=True):
-            np.maximum(unsettled - 1, 0, out=unsettled)
-            unsettled[now] = self.filter.window
-        return self._unknown
-
-    @property
-    def _unknown(self) -> Array | None:
-        rows, columns = self._unsettled
-        if not (rows.any() or columns.any()):
-            return None
-        return np.asarray((rows[:, None] > 0) | (columns > 0))
 
     @property
     def full(self) -> bool:
@@ -142,32 +124,34 @@ class Strided:
         return self.filter.push(image)
 
     def receive(
-        self, header: Header, taken: Taken, missing: Array | None
+        self, header: Header, taken: Taken, unknown: Array | None
     ) -> Waiting | None:
-        """Take in an image, some pixels of it guessed; the one that is due, if any."""
+        """Take in an image; the one that is due, if any.
+
+        unknown (z, x) b1: pixels of lines that are dark, or were.
+        """
         waiting = Waiting(header, taken)
         self._waiting.append(waiting)
         if taken.blank:
             nothing = np.zeros_like(taken.image)
             waiting.made = Separated(nothing, nothing, 0)
         else:
-            self.filter.add(taken.image, missing)
+            self.filter.add(taken.image, taken.missing)
         self._since += 1
         if self._since >= self._stride:
-            self._separate()
+            self._separate(unknown)
         return self._waiting.popleft() if self._waiting[0].made else None
 
-    def rest(self) -> Iterator[Waiting]:
+    def rest(self, unknown: Array | None) -> Iterator[Waiting]:
         """What still waits, when no image will come any more."""
-        self._separate()
+        self._separate(unknown)
         while self._waiting:
             yield self._waiting.popleft()
 
-    def _separate(self) -> None:
+    def _separate(self, unknown: Array | None) -> None:
         self._since = 0
         if not self.filter.new:
             return
-        unknown = self._unknown
         made = iter(self.filter.separate(unknown))
         for waiting in self._waiting:
             if waiting.made is None:
@@ -183,15 +167,12 @@ class Strided:
             for name, array in _arrays(waiting).items()
         }
         counts = np.array([self._since, len(self._waiting)], np.int64)
-        rows, columns = self._unsettled
-        lines = {"unsettled_z": rows, "unsettled_x": columns}
-        return {**self.filter.state, **queue, **lines, "queue": counts}
+        return {**self.filter.state, **queue, "queue": counts}
 
     @state.setter
     def state(self, state: dict[str, Array]) -> None:
         self.filter.state = state
         self._since, count = map(int, state["queue"])
-        self._unsettled = [np.array(state[f"unsettled_{axis}"]) for axis in "zx"]
         self._waiting = deque(_waiting(state, f"waiting{n}.") for n in range(count))
 
 
@@ -202,9 +183,6 @@ class Corona(Clutter[CoronaConfig]):
     answered at once; or it is that of a window of the last images. Either way in units
     of the noise around each pixel. Images larger than a tile are cut and blended. With
     a stride of s, an image comes out s - 1 images later, with its own t0.
-
-    A line that is zero is hidden at once, and for a window after it came back, not only
-    when it is dead.
 
     Frames are DEGRADED until enough of a past is known, where fewer layers ran than
     asked for, and where the guard has fallen: what is left of the image was as smooth
@@ -232,33 +210,16 @@ class Corona(Clutter[CoronaConfig]):
         budget_us = min((us for us in given if us is not None), default=None)
         plan = replace(self._plan, budget_us=budget_us)
         filtering = CoronaFilter(plan, shape, layers, device)
-        self._strided = Strided(filtering, self.config.stride, shape)
+        self._strided = Strided(filtering, self.config.stride)
         return self._strided
 
     def process(self, image: Frame) -> Filtered | None:
-        last, taken, missing = self._last, self.take(image), None
-        if not taken.blank:
-            taken, missing = self._mended(taken, last)
-        due = self._strided.receive(image.header, taken, missing)
+        taken = self.take(image)
+        due = self._strided.receive(image.header, taken, self.unknown)
         return None if due is None else self._out(due)
 
-    def _mended(self, taken: Taken, last: Array) -> tuple[Taken, Array | None]:
-        """An image whose dark lines hold what they last had; pixels that hold a guess.
-
-        Else such a line would be a bubble as strong as tissue. It is hidden until the
-        window has forgotten that it was.
-        """
-        rows, columns = dark = [dark > 0 for dark in self._dark]
-        unknown, missing = self._strided.settle(dark), taken.hidden
-        if unknown is None:
-            return taken, missing
-        lines = rows[:, None] | columns
-        self._last = held = np.where(lines, last, taken.image)
-        missing = lines if missing is None else missing | lines
-        return _hidden(taken._replace(image=held), unknown), missing
-
     def finish(self) -> Iterator[Filtered]:
-        return map(self._out, self._strided.rest())
+        return map(self._out, self._strided.rest(self.unknown))
 
     def _out(self, due: Waiting) -> Filtered:
         assert due.made is not None, "only what is done is due"
@@ -285,6 +246,10 @@ def _arrays(waiting: Waiting) -> dict[str, Array]:
     }
     if taken.hidden is not None:
         arrays["hidden"] = taken.hidden
+    if header.meta is not None:
+        # what JSON cannot say is kept as its text: no reason to fail a checkpoint
+        text = json.dumps(dict(header.meta), default=str).encode()
+        arrays["meta"] = np.frombuffer(text, np.uint8)
     if made is not None:
         arrays |= {"bubbles": made.bubbles, "tissue": made.tissue}
     return arrays
@@ -302,5 +267,8 @@ def _waiting(state: dict[str, Array], prefix: str) -> Waiting:
     made = None
     if rank >= 0:
         made = Separated(held("bubbles"), held("tissue"), rank)
-    header = Header("", 0, t0_ns, t_in_ns, flags)
+    meta = held("meta")
+    if meta is not None:
+        meta = json.loads(meta.tobytes())
+    header = Header("", 0, t0_ns, t_in_ns, flags, meta)
     return Waiting(header, taken, made, bool(degraded))

@@ -8,7 +8,9 @@ from typing import Annotated
 from streamproc.clutter.high_pass import HighPassParams, HighPassStream, Kind
 from streamproc.errors import ConfigError
 from streamproc.nodes.clutter import Clutter, on_cpu_only
-from streamproc.schema import Above, Max, Min
+from streamproc.schema import Max, Min
+
+LOWEST = 1e-3  # cutoff; below it, single precision does not settle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,7 @@ class HighPassConfig:
 
     filter: Kind = "butterworth"
     order: Annotated[int, Min(1), Max(8)] = 2
-    cutoff: Annotated[float, Above(0)] = 0.1
+    cutoff: Annotated[float, Min(LOWEST)] = 0.1
 
     def __post_init__(self) -> None:
         if self.cutoff >= 1:

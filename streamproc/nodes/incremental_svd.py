@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Annotated
 
 from streamproc.clutter.incremental import IncrementalParams, IncrementalStream
-from streamproc.nodes.clutter import Clutter, on_cpu_only
+from streamproc.clutter.stream import Separated
+from streamproc.errors import GraphError
+from streamproc.frame import Signature
+from streamproc.nodes.clutter import Clutter, Taken, on_cpu_only
 from streamproc.schema import Above, Max, Min
 
 WIDEST_PX = 10.0  # smoothing
@@ -57,8 +61,19 @@ class IncrementalSvd(Clutter[IncrementalSvdConfig]):
     Those of long ago weigh less. O(pixels rank^2) an image; no window to wait for or
     to keep, and as long a memory as one likes. Without a threshold the port residual
     is zero; with one it is what the threshold took for noise, and this is robust PCA,
-    frame by frame.
+    frame by frame. An image that leaves far more than noise is not followed, DEGRADED;
+    at the third in a row all begins anew, as with a line that was dark from the
+    beginning and comes alive.
     """
+
+    def accept(self, image: Signature) -> dict[str, Signature]:
+        signatures, pixels = super().accept(image), prod(image.data.shape)
+        if self.config.rank >= pixels:
+            raise GraphError(
+                f"rank: expected less than the image's {pixels} pixels, got "
+                f"{self.config.rank}"
+            )
+        return signatures
 
     @property
     def horizon(self) -> int:
@@ -66,4 +81,11 @@ class IncrementalSvd(Clutter[IncrementalSvdConfig]):
 
     def stream(self, shape: tuple[int, int], device: str) -> IncrementalStream:
         on_cpu_only("incremental_svd", device)
-        return IncrementalStream(self.config.params(), shape, device)
+        self._followed = IncrementalStream(self.config.params(), shape, device)
+        return self._followed
+
+    def separated(self, taken: Taken) -> Separated:
+        unknown = self.unknown
+        if unknown is not None and self._followed.unheard_of(taken.image, unknown):
+            self._followed.begin()
+        return self._followed.push(taken.image, unknown)

@@ -13,10 +13,12 @@ from streamproc.errors import BadFrameError, GraphError
 from streamproc.frame import FREE, Array, ArraySpec, Flags, Frame, Signature
 from streamproc.node import Node
 from streamproc.nodes.tracking import on_cpu
-from streamproc.schema import Above, Min
+from streamproc.schema import Above, Max, Min
 
 Positive = Annotated[float, Above(0)]
 DEGRADED = Flags.DEGRADED.value
+MOST = 4096  # bubbles in a frame
+LOUDER = 3.0  # at most, the noise of an image against what is known of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class LocaliseConfig:
     threshold: Positive = 5.0
     tile_px: Annotated[int, Min(8)] = 32
     memory_frames: Annotated[int, Min(1)] = 20
-    most: Annotated[int, Min(1)] = 64
+    most: Annotated[int, Min(1), Max(MOST)] = 64
     pixel_m: tuple[Positive, Positive] | None = None
 
 
@@ -82,11 +84,16 @@ class _Localise(Node[LocaliseConfig], ABC):
         return frame.with_arrays(self._arrays(points), DEGRADED if full else 0)
 
     def _listen(self, noisy: Array) -> None:
-        """Average the noise over `memory_frames`; silence says nothing of it."""
+        """Average the noise over `memory_frames`; silence says nothing of it.
+
+        A single bright image says little: it counts as a few times what is known.
+        """
         if not noisy.any():
             return
         self._measured += 1
         now = self._find.noise(noisy, self.config.tile_px)
+        known = self._noise > 0
+        np.minimum(now, LOUDER * self._noise, out=now, where=known)
         memory = min(self._measured, self.config.memory_frames)
         self._noise += (now - self._noise) / np.float32(memory)
 

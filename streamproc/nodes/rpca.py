@@ -7,7 +7,7 @@ from typing import Annotated
 
 from streamproc.clutter.rpca import RpcaParams, RpcaStream, Units
 from streamproc.errors import ConfigError
-from streamproc.nodes.clutter import Clutter
+from streamproc.nodes.clutter import Clutter, short_on_gpu
 from streamproc.nodes.svd_filter import MOST_FRAMES
 from streamproc.schema import Above, Max, Min
 
@@ -55,6 +55,10 @@ class RpcaConfig:
             raise ConfigError(
                 f"rank: expected less than window = {self.window}, got {self.rank}"
             )
+        if self.active > self.window:
+            raise ConfigError(
+                f"active: expected at most window = {self.window}, got {self.active}"
+            )
         if not self.rank and not self.level:
             raise ConfigError("level: expected more than 0 where rank = 0, got 0")
 
@@ -88,6 +92,7 @@ class Rpca(Clutter[RpcaConfig]):
 
     def stream(self, shape: tuple[int, int], device: str) -> RpcaStream:
         config = self.config
+        short_on_gpu("rpca", config.window, device)
         return RpcaStream(
             config.params(), shape, device, window=config.window, active=config.active
         )

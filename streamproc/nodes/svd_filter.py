@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from streamproc.clutter.rank import RankRule, Rule
 from streamproc.clutter.svd import SvdStream
 from streamproc.errors import ConfigError
-from streamproc.nodes.clutter import Clutter
+from streamproc.nodes.clutter import Clutter, short_on_gpu
 from streamproc.schema import Above, Max, Min
 
 MOST_FRAMES = 64  # that the kernel subspace takes
@@ -63,6 +63,7 @@ class SvdFilter(Clutter[SvdFilterConfig]):
 
     def stream(self, shape: tuple[int, int], device: str) -> SvdStream:
         config = self.config
+        short_on_gpu("svd_filter", config.window, device)
         rule = RankRule(
             rule=config.rule,
             rank=config.rank,

@@ -14,11 +14,14 @@ from streamproc.frame import Array, ArraySpec, Frame, Signature
 from streamproc.node import Node
 from streamproc.nodes.ensemble import Ensemble
 from streamproc.nodes.tracking import ModelConfig, on_cpu, part
-from streamproc.schema import Above, Min
+from streamproc.schema import Above, Max, Min
 from streamproc.statespace.compiled import flow
 
 Positive = Annotated[float, Above(0)]
 Size = Annotated[int, Min(1)]
+WIDEST_PX, FINEST, LONGEST = 16384, 64, 1000  # side of an image, scale, lag
+MOST_FINE = 2**26  # pixels of the map, of 12 bytes each
+Side = Annotated[int, Min(1), Max(WIDEST_PX)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +39,11 @@ class VesselMapConfig(ModelConfig):
     """
 
     model: str = "constant_velocity"
-    depth_px: Size
-    width_px: Size
-    scale: Size = 8
+    depth_px: Side
+    width_px: Side
+    scale: Annotated[int, Min(1), Max(FINEST)] = 8
     every: Size = 100
-    lag: Size = 12
+    lag: Annotated[int, Min(1), Max(LONGEST)] = 12
     least: Annotated[int, Min(2)] = 8
     pixel_m: tuple[Positive, Positive] | None = None
 
@@ -48,6 +51,11 @@ class VesselMapConfig(ModelConfig):
         if self.least > self.lag + 1:
             raise ConfigError(
                 f"least: expected at most lag + 1 = {self.lag + 1}, got {self.least}"
+            )
+        fine = self.depth_px * self.width_px * self.scale**2
+        if fine > MOST_FINE:
+            raise ConfigError(
+                f"scale: expected a map of at most {MOST_FINE} pixels, got {fine}"
             )
 
 
@@ -57,10 +65,10 @@ class VesselMap(Node[VesselMapConfig]):
     Takes what `tracks` gives; gives `data` (z, x) f4 and `velocity` (z, x, axis) f4.
     data: how many bubbles have passed each fine pixel since the beginning; velocity:
     their mean along z and x, NaN where none has passed. Fine pixel i is centred at
-    (i + 0.5) / scale - 0.5 px. A map goes out every so many frames, and what is left
-    when the inputs are over; it is as of the newest frame, with the flags of all
-    since the one before. A place is drawn `lag` frames later, smoothed by them; each
-    frame is one step of the model after the last.
+    (i + 0.5) / scale - 0.5 px. A map goes out every so many frames, and with what is
+    left of frames or paths when the inputs are over; it is as of the newest frame,
+    with the flags of all since the one before. A place is drawn `lag` frames later,
+    smoothed by them; each frame is one step of the model after the last.
     Raises BadFrameError for a frame of other sizes.
     [Errico et al., Nature 527, 2015; Heiles et al., Nature Biomed. Eng. 6, 2022]
     """
@@ -119,8 +127,9 @@ class VesselMap(Node[VesselMapConfig]):
         return self._ensemble.give({"data": density, "velocity": velocity})
 
     def finish(self) -> Iterator[Frame]:
-        if self._ensemble.count:
-            self._draw(self._paths.finish())
+        rest = self._paths.finish()
+        self._draw(rest)
+        if self._ensemble.count or len(rest.start):
             yield self._given()
 
     @property

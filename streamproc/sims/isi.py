@@ -11,7 +11,7 @@ from streamproc.errors import ConfigError
 from streamproc.frame import Array, Signature
 from streamproc.modulation import UNKNOWN, Modulation, Pilots, constellation
 from streamproc.schema import Max, Min
-from streamproc.sims.scene import Carry, Scene, Split
+from streamproc.sims.scene import LARGEST_SEED, Carry, Scene, Split
 
 CHUNK_SYMBOLS = 32768
 MEMORY = 6  # the longest
@@ -47,7 +47,7 @@ class IsiConfig:
     symbols: in one frame.
     """
 
-    seed: Annotated[int, Min(0)] = 0
+    seed: Annotated[int, Min(0), Max(LARGEST_SEED)] = 0
     split: Split = "test"
     constellation: Modulation = "bpsk"
     gamma: Annotated[float, Min(-20), Max(100)] = 0.2

@@ -11,8 +11,8 @@ from numba import njit
 
 from streamproc.errors import ConfigError
 from streamproc.frame import Array, Signature
-from streamproc.schema import Above, Min
-from streamproc.sims.scene import Carry, Scene, Split
+from streamproc.schema import Above, Max, Min
+from streamproc.sims.scene import LARGEST_SEED, Carry, Scene, Split
 
 CHUNK_FRAMES = 256
 AXES = {"axis": 3}
@@ -34,7 +34,7 @@ class LorenzConfig:
     rotation_deg: tilt of the sensor about each of the three axes.
     """
 
-    seed: Annotated[int, Min(0)] = 0
+    seed: Annotated[int, Min(0), Max(LARGEST_SEED)] = 0
     split: Split = "test"
     step_s: Annotated[float, Above(0)] = 0.02
     substeps: Annotated[int, Min(1)] = 40

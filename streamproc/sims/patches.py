@@ -12,12 +12,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from streamproc.errors import ConfigError
 from streamproc.frame import Array
 from streamproc.sims.scene import SPLITS, Scene, Split
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
+from streamproc.sims.ultrasound_config import LARGEST_DB, check_span
 
 Bar = Callable[[int, int, str], None]  # done, of how many, what
 
+LEVELS = (
+    "gain_db",
+    "noise_db",
+    "tissue_db",
+    "decorrelation_db",
+    "tgc_db",
+    "noise_slope_db",
+)
+FACTORS = ("psf", "motion")
+COUNTS = ("bubbles", "fastest_px", "vessels", "pulse_wavelengths")
 RANGES_STREAM = 1  # beside the chunks' random numbers, never among them
 
 
@@ -65,6 +77,22 @@ class Ranges:
     noise_slope_db: tuple[float, float] = (0.0, 0.0)
     vessels: tuple[int, int] = (0, 0)
     pulse_wavelengths: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        for name in LEVELS:
+            check_span(name, getattr(self, name), -LARGEST_DB)
+            if getattr(self, name)[1] > LARGEST_DB:
+                raise ConfigError(
+                    f"{name}: expected at most {LARGEST_DB:g} dB, got "
+                    f"{getattr(self, name)[1]:g}"
+                )
+        for name in (*FACTORS, *COUNTS):
+            check_span(name, getattr(self, name))
+        for name in FACTORS:
+            if getattr(self, name)[0] == 0:
+                raise ConfigError(f"{name}: expected factors > 0, got a least one of 0")
+        if not 0 <= self.empty <= 1:
+            raise ConfigError(f"empty: expected a share, 0 to 1, got {self.empty:g}")
 
 
 def randomised(

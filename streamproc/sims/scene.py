@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
+from streamproc.errors import ConfigError
 from streamproc.frame import Array, Signature
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+LARGEST_SEED: Final = 2**32 - 1  # one word of numpy's SeedSequence
 
 Carry = dict[str, Array]  # what one chunk leaves to the next
 
@@ -20,7 +23,11 @@ def generator(seed: int, split: Split, chunk: int) -> np.random.Generator:
 
     No two of (seed, split, chunk) share a stream, so splits are disjoint by
     construction and any chunk can be drawn again without the ones before it.
+    ConfigError for a seed below 0 or above LARGEST_SEED: it would be two words, of
+    which the second would be taken for a split.
     """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ConfigError(f"seed: expected 0 to {LARGEST_SEED}, got {seed}")
     entropy = (seed, SPLITS.index(split), chunk)
     return np.random.default_rng(np.random.SeedSequence(entropy))
 

@@ -10,8 +10,8 @@ from numba import njit
 
 from streamproc.errors import ConfigError, FrameError
 from streamproc.frame import Array, Signature
-from streamproc.schema import Min
-from streamproc.sims.scene import Carry, Scene, Split
+from streamproc.schema import Max, Min
+from streamproc.sims.scene import LARGEST_SEED, Carry, Scene, Split
 from streamproc.statespace import Params, model
 from streamproc.statespace.compiled import call_flow, call_look, compiled
 from streamproc.statespace.model import difference
@@ -36,7 +36,7 @@ class StateSpaceConfig:
 
     model: str = "lorenz"
     params: Params = field(default_factory=dict)
-    seed: Annotated[int, Min(0)] = 0
+    seed: Annotated[int, Min(0), Max(LARGEST_SEED)] = 0
     split: Split = "test"
     x0: tuple[float, ...] | Literal["model", "attractor"] = "model"
     burn_in: Annotated[int, Min(1)] = 1000

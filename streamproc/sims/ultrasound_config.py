@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from streamproc.errors import ConfigError
-from streamproc.schema import Above, Min
-from streamproc.sims.scene import Split
+from streamproc.schema import Above, Max, Min
+from streamproc.sims.scene import LARGEST_SEED, Split
 
 PX_PER_WAVELENGTH = 2  # pixels of half a wavelength
+LARGEST_DB: Final = 300.0  # of any level, and of all together: their squares are f4
+NARROWEST_PX: Final = 0.1  # of a point's spread: under it, a point falls between pixels
+LevelDb = Annotated[float, Min(-LARGEST_DB), Max(LARGEST_DB)]
 SPANS = (
     "motion_wavelengths",
     "motion_frames",
@@ -17,6 +20,15 @@ SPANS = (
     "speed_px",
     "vessel_radius_px",
 )
+
+
+def check_span(name: str, span: tuple[float, float], lowest: float = 0) -> None:
+    """ConfigError unless lowest <= least <= most."""
+    least, most = span
+    if not lowest <= least <= most:
+        raise ConfigError(
+            f"{name}: expected {lowest:g} <= least <= most, got {[least, most]}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,28 +72,28 @@ class UltrasoundConfig:
     life_frames: mean life of a bubble.
     """
 
-    seed: Annotated[int, Min(0)] = 0
+    seed: Annotated[int, Min(0), Max(LARGEST_SEED)] = 0
     split: Split = "test"
     frequency_hz: Annotated[float, Above(0)] = 5e6
     sound_speed_mps: Annotated[float, Above(0)] = 1540.0
     depth_px: Annotated[int, Min(1)] = 32
     width_px: Annotated[int, Min(1)] = 32
-    gain_db: float = 0.0
-    tgc_db: float = 0.0
+    gain_db: LevelDb = 0.0
+    tgc_db: LevelDb = 0.0
     dead_lines: tuple[int, ...] = ()
     scatterers_per_px: Annotated[float, Above(0)] = 1.5
-    psf_z_px: Annotated[float, Above(0)] = 0.9
-    psf_x_px: Annotated[float, Above(0)] = 1.6
+    psf_z_px: Annotated[float, Min(NARROWEST_PX)] = 0.9
+    psf_x_px: Annotated[float, Min(NARROWEST_PX)] = 1.6
     motion_wavelengths: tuple[float, float] = (0.03, 0.12)
     motion_frames: tuple[float, float] = (10.0, 40.0)
     strain: float = 0.1
     pulse_wavelengths: Annotated[float, Min(0)] = 0.0
     pulse_frames: Annotated[float, Above(0)] = 400.0
-    decorrelation_db: float = -45.0
-    tissue_db: float = 15.0
-    noise_db: float = -26.0
-    noise_slope_db: float = 0.0
-    diffuse_db: float | None = None
+    decorrelation_db: LevelDb = -45.0
+    tissue_db: LevelDb = 15.0
+    noise_db: LevelDb = -26.0
+    noise_slope_db: LevelDb = 0.0
+    diffuse_db: LevelDb | None = None
     vessels: Annotated[int, Min(0)] = 0
     vessel_radius_px: tuple[float, float] = (0.6, 1.8)
     vessel_gap_px: Annotated[float, Min(0)] = 0.0
@@ -93,11 +105,7 @@ class UltrasoundConfig:
 
     def __post_init__(self) -> None:
         for name in SPANS:
-            least, most = getattr(self, name)
-            if not 0 <= least <= most:
-                raise ConfigError(
-                    f"{name}: expected 0 <= least <= most, got {[least, most]}"
-                )
+            check_span(name, getattr(self, name))
         for name in ("motion_frames", "vessel_radius_px"):
             if getattr(self, name)[0] == 0:
                 raise ConfigError(f"{name}: expected a least one > 0, got 0")
@@ -111,10 +119,43 @@ class UltrasoundConfig:
                 "pulse_wavelengths: expected vessels whose walls can move, got "
                 "vessels = 0; ask for some, or leave it at 0"
             )
+        self._check_levels()
+        self._check_spread()
         outside = [n for n in self.dead_lines if not 0 <= n < self.width_px]
         if outside:
             raise ConfigError(
                 f"dead_lines: expected columns 0 to {self.width_px - 1}, got {outside}"
+            )
+
+    def _check_levels(self) -> None:
+        """Together they make what is seen; each alone may be within bounds."""
+        levels = (
+            0.0,
+            self.tissue_db + max(0.0, self.decorrelation_db),
+            self.noise_db + max(0.0, self.noise_slope_db),
+            -LARGEST_DB if self.diffuse_db is None else self.diffuse_db,
+        )
+        loudest = max(levels) + self.gain_db + max(0.0, self.tgc_db)
+        if not loudest <= LARGEST_DB:
+            raise ConfigError(
+                f"gain_db: expected the strongest level and all gain to be at most "
+                f"{LARGEST_DB:g} dB together, got {loudest:g}"
+            )
+
+    def _check_spread(self) -> None:
+        for name in ("psf_z_px", "psf_x_px"):
+            if not getattr(self, name) >= NARROWEST_PX:
+                raise ConfigError(
+                    f"{name}: expected at least {NARROWEST_PX}, got "
+                    f"{getattr(self, name):g}"
+                )
+        # however a row of tubes lies, the middle two of an even count are seen
+        widest = min(self.depth_px, self.width_px) - 1
+        if self.vessels and self.vessels % 2 == 0 and self.vessel_gap_px > widest:
+            raise ConfigError(
+                f"vessel_gap_px: expected some of {self.vessels} vessels within the "
+                f"image, at most {widest} px apart, got {self.vessel_gap_px:g}; bring "
+                "them closer"
             )
 
     @property
@@ -138,7 +179,7 @@ class UltrasoundRank1Config(UltrasoundConfig):
     """
 
     motion_wavelengths: tuple[float, float] = (0.006, 0.008)
-    decorrelation_db: float = -60.0
-    tissue_db: float = -10.7
-    noise_db: float = -24.1
+    decorrelation_db: LevelDb = -60.0
+    tissue_db: LevelDb = -10.7
+    noise_db: LevelDb = -24.1
     speed_px: tuple[float, float] = (0.0, 0.3)

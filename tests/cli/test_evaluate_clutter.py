@@ -83,11 +83,37 @@ def evaluate_clutter_args(words):
         (("--seed", "-1"), "--seed of at least 0"),
         (("--case", "guard", "--picture", "x.png"), "draws the case nominal"),
         (("--artifacts", "no/such/folder"), "expected a folder"),
+        (("--artifacts", str(Path(__file__).parent)), "some of corona-fast, corona,"),
+        (("--case", "nominal", "--picture", "."), "expected a file in a folder"),
+        (("--case", "nominal", "--picture", "no/such/x.png"), "expected a file in"),
     ],
 )
 def test_what_is_not_there_is_refused(words, told, capsys):
     assert main([*QUICK, *words]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_checks_that_judged_nothing_say_so(capsys, tmp_path):
+    shutil.copytree(TINY, tmp_path / "corona-rank1")
+    cases = [
+        word for name in ("guard", "faults", "training") for word in ("--case", name)
+    ]
+    words = [*QUICK, *cases, "--artifacts", str(tmp_path)]
+    told = [
+        "guard, for there is no artifact corona",
+        "faults, for there is no artifact corona-fast, corona",
+        "training of corona-fast, corona, corona-label-free, for there is no artifact "
+        "of that name",
+    ]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("not run")] == [
+        f"not run: {one}" for one in told
+    ]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["not_run"] == told
+    assert found["checks"]["guard"] == found["checks"]["faults"] == []
 
 
 def test_an_artifact_of_another_kind_is_refused(capsys, tmp_path):

@@ -55,6 +55,14 @@ def test_filters_are_tuned_one_by_one_and_kept(small, tmp_path, capsys) -> None:
     )
 
 
+def test_a_folder_is_refused_before_anything_is_tuned(  # type: ignore[no-untyped-def]
+    monkeypatch, tmp_path, capsys
+) -> None:
+    monkeypatch.setattr(clutter_tuning, "tune", None)  # not to be called
+    assert main(["tune", "clutter", "svd", "--out", str(tmp_path)]) == 2
+    assert "expected a file, got folder" in capsys.readouterr().err
+
+
 def test_a_file_that_is_none_is_refused(small, tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
     out = tmp_path / "tuned.toml"
     out.write_text("not = [")

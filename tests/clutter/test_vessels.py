@@ -109,6 +109,34 @@ def test_what_was_only_foreseen_at_the_end_is_no_path() -> None:
     np.testing.assert_allclose(got, smoothed(x[:11], P[:11])[:, :2], atol=1e-12)
 
 
+def test_what_is_foreseen_for_longer_than_the_lag_is_no_path() -> None:
+    seen = walk(40)
+    seen[12:30] = np.nan  # seen again, far from where the path broke off
+    x, P = filtered(seen)
+    paths = Paths(MOTION, 3, 5, 3)
+    made = pushed(paths, x, P)
+    drawn = np.concatenate([one.stop for one in made[:30]])
+    np.testing.assert_array_less(drawn[:, 0], x[11, 0] + 1e-9)
+    made.append(paths.finish())
+    steps = np.concatenate([one.stop - one.start for one in made])
+    assert len(steps) > 15 and np.abs(steps).max() < 3  # no line across the gap
+
+
+def test_a_track_without_a_state_does_not_hide_that_others_coast() -> None:
+    seen = walk(14)
+    seen[11:] = np.nan
+    x, P = filtered(seen)
+    x[11:] += 1e-11 * np.arange(1, 4)[:, None]  # rounded otherwise
+    paths = Paths(MOTION, 3, 20, 5)
+    lost = np.full(4, np.nan)
+    for one, spread in zip(x, P, strict=True):
+        states, covariances = np.array([lost, one, lost]), np.array([spread] * 3)
+        paths.push(states, covariances, np.array([7, 0, -1]))
+    got = paths.finish().stop
+    got = got[np.isfinite(got).all(1)]
+    np.testing.assert_allclose(got, smoothed(x[:11], P[:11])[1:, :2], atol=1e-12)
+
+
 @pytest.mark.parametrize(("frames", "drawn"), [(4, 0), (5, 4)])
 def test_short_paths_are_left_out(frames: int, drawn: int) -> None:
     paths = Paths(MOTION, 3, 20, 5)

@@ -22,6 +22,7 @@ from streamproc.frame import Array  # noqa: E402
 from streamproc.models.clutter import data, judge, shelf, weights  # noqa: E402
 from streamproc.models.clutter import recipe as recipes  # noqa: E402
 from streamproc.models.clutter.data import (  # noqa: E402
+    SEEDS_APART,
     Source,
     Unseen,
     ungained,
@@ -369,11 +370,20 @@ def test_recipes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         'labels = "some"\n[data]\nscene = "scene.ultrasound"\n': "labels",
         '[data]\nimages = "a.npy"\n': "nobody knows",
         '[data]\nscene = "scene.isi"\n': "data",
+        '[data]\nscene = "scene.ultrasound"\nsequences = 10_001\n': "data",
+        '[data]\nscene = "scene.ultrasound"\nstreams = 10_001\n': "data",
+        '[data]\nscene = "scene.ultrasound"\nconfig.seed = 3\n': "config.seed",
+        'data.scene = "scene.ultrasound_rank1"\ndata.config.split = "val"\n': "split",
+        '[data]\nscene = "scene.ultrasound"\nranges.empty = 7.0\n': "data",
         '[data]\nscene = "scene.ultrasound"\n[network]\nranks = [2, 1]\n': "to grow",
     }.items():
         file.write_text(f'name = "mine"\n{text}')
         with pytest.raises(ArtifactError, match=rf"mine\.toml.*{said}"):
             recipes.load_clutter_recipe(str(file))
+    most = f"sequences = {recipes.MOST}\nstreams = {recipes.MOST}\n"
+    file.write_text(f'name = "mine"\n[data]\nscene = "scene.ultrasound"\n{most}')
+    assert recipes.load_clutter_recipe(str(file))
+    assert recipes.MOST == SEEDS_APART, "a training seed's sequences are its own"
     with pytest.raises(ConfigError, match="--steps"):
         recipes.shortened(RECIPE, 0, further=False)
 

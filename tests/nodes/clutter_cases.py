@@ -102,7 +102,9 @@ def check_bad_pixels(make: Make) -> None:
         if n % 7 == 3:
             bad = given[n].copy()
             bad[:3] = np.nan if n % 2 else np.inf
-            with pytest.raises(BadFrameError, match="42 of 168 pixels"):
+            with pytest.raises(
+                BadFrameError, match="finite, or not below 1e15, in 42 of 168"
+            ):
                 node.process(Frame.of(bad))
         made_now = node.process(frame)
         assert made_now is not None
@@ -126,6 +128,37 @@ def check_dead_lines(make: Make) -> None:
     for frame in frames_of(images(60)[-1:]):
         node.process(frame)
     assert node.report()["dead_lines"] == 0
+
+
+def check_revived_lines(make: Make) -> None:
+    """Zeros, DEGRADED, until the filter has forgotten that they were dark."""
+    given = images(170)
+    whole, spoilt = bubbles(make, given), given.copy()
+    spoilt[:40, 3] = 0  # never seen before
+    spoilt[90:94, :, 7] = 0  # not for long enough to be dead
+    out = filtered(make, spoilt)
+    made = np.array([frame.data for frame in out])
+    assert np.isfinite(made).all()
+    late = min(opened(make).horizon, 100) - 1
+    for lines, first, back in ((made[:, 3], 0, 40), (made[:, :, 7], 90, 94)):
+        assert not lines[first : back + late].any() and lines[back + late :].any()
+        assert all(flagged(out, Flags.DEGRADED)[first : back + late])
+    assert not any(flagged(out, Flags.DEGRADED)[94 + late :])
+    # what comes out again is bubbles, not tissue
+    for line in (np.s_[120:, 3], np.s_[120:, :, 7]):
+        usual = max(np.linalg.norm(whole[line]), 0.1 * np.linalg.norm(whole[120:]))
+        assert np.linalg.norm(made[line]) < 1.7 * usual
+
+    node, again = opened(make), opened(make)
+    frames = frames_of(spoilt[:100])
+    for frame in frames[:96]:
+        node.process(frame)
+    again.state = {name: np.array(one) for name, one in node.state.items()}
+    for frame in frames[96:]:
+        one, other = node.process(frame), again.process(frame)
+        assert one is not None and other is not None
+        np.testing.assert_array_equal(one.bubbles.data, other.bubbles.data)
+        assert one.bubbles.header == other.bubbles.header
 
 
 def check_blank(make: Make) -> None:
@@ -153,6 +186,7 @@ EVERY = (
     check_equivariance,
     check_bad_pixels,
     check_dead_lines,
+    check_revived_lines,
     check_blank,
     check_refusals,
 )

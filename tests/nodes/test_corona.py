@@ -133,6 +133,8 @@ def test_what_waits_survives_a_crash_while_it_is_given_out() -> None:
     spoilt = np.array(frames[20].data)
     spoilt[3, 4] = np.nan
     frames[20] = Frame.of(spoilt, t0_ns=20_000_000)
+    head_21 = frames[21].header._replace(meta={"probe": "L11", "depth": [1, 2]})
+    frames[21] = Frame(head_21, frames[21].arrays)
     signatures = {"image": Signature.of("c8", {"z": 12, "x": 14})}
 
     def mounted() -> Mount:
@@ -157,6 +159,10 @@ def test_what_waits_survives_a_crash_while_it_is_given_out() -> None:
             assert a is not None and b is not None
             assert a.header == b.header
             np.testing.assert_array_equal(a.data, b.data)
+    assert [one[0].header.meta for one in again if one[0] is not None][-1] == {
+        "probe": "L11",
+        "depth": [1, 2],
+    }
     flags = [one[0].header.flags for one in again if one[0] is not None]
     assert [bool(flag & Flags.QUARANTINED) for flag in flags] == [False, True, False]
 

@@ -8,6 +8,7 @@ import pytest
 from streamproc.errors import ConfigError, PlacementError
 from streamproc.frame import Flags
 from streamproc.nodes.high_pass import HighPass, HighPassConfig
+from streamproc.schema import SchemaError, build
 
 from .clutter_cases import EVERY, Make, bubbles, filtered, flagged, images, opened
 
@@ -57,6 +58,8 @@ def test_settling_is_flagged() -> None:
 def test_a_cutoff_beyond_half_the_rate_and_another_device_are_refused() -> None:
     with pytest.raises(ConfigError, match="below 1, got 1"):
         HighPassConfig(cutoff=1.0)
+    with pytest.raises(SchemaError, match="cutoff"):
+        build(HighPassConfig, {"cutoff": 1e-4})
     node = opened(lambda: HighPass(HighPassConfig()))
     with pytest.raises(PlacementError, match="cpu only, got 'gpu'"):
         node.open("gpu")

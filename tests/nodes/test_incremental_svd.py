@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streamproc.errors import PlacementError
-from streamproc.frame import Array, Flags
+from streamproc.errors import GraphError, PlacementError
+from streamproc.frame import Array, Flags, Signature
 from streamproc.nodes.incremental_svd import IncrementalSvd, IncrementalSvdConfig
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
 from streamproc.testing import frames_of
@@ -63,12 +63,14 @@ def test_with_nothing_forgotten_it_takes_away_what_the_svd_of_the_past_does() ->
 
 def test_what_is_forgotten_comes_back_as_new() -> None:
     before, after = moving(60, 2, seed=3), moving(60, 2, seed=4)
-    given = np.concatenate([before, after, before[:1]])
+    given = np.concatenate([before, after])
+    given += 2 * moving(120, 120, seed=5) / np.float32(120**0.5)  # else a surprise
+    given = np.concatenate([given, before[:1]])
     quick = IncrementalSvdConfig(rank=2, forget=0.6)
     never = IncrementalSvdConfig(rank=4, forget=1.0)
     size = np.abs(before[0]).mean()
     assert np.abs(bubbles(lambda: IncrementalSvd(quick), given)[-1]).mean() > 0.5 * size
-    assert np.abs(bubbles(lambda: IncrementalSvd(never), given)[-1]).mean() < 1e-4
+    assert np.abs(bubbles(lambda: IncrementalSvd(never), given)[-1]).mean() < 0.3 * size
 
 
 def sequence(seed: int, frames: int) -> tuple[Array, Array]:
@@ -116,6 +118,24 @@ def test_one_strange_image_does_no_harm() -> None:
     made = np.delete(bubbles(lambda: IncrementalSvd(ROBUST), strange), 80, axis=0)
     want = bubbles(lambda: IncrementalSvd(ROBUST), image)
     np.testing.assert_allclose(made, want, atol=1e-5)
+
+
+def test_one_bright_image_is_not_followed_without_a_threshold_either() -> None:
+    image, _ = sequence(0, 120)
+    config = IncrementalSvdConfig()
+    strange = np.insert(image, 80, 1000 * image[5], axis=0)
+    out = filtered(lambda: IncrementalSvd(config), strange)
+    assert flagged(out, Flags.DEGRADED)[60:] == [n == 80 for n in range(60, 121)]
+    made = np.delete(np.array([frame.data for frame in out]), 80, axis=0)
+    want = bubbles(lambda: IncrementalSvd(config), image)
+    np.testing.assert_allclose(made, want, atol=1e-5)
+
+
+def test_a_rank_that_leaves_nothing_is_refused() -> None:
+    like = Signature.of("c8", {"z": 2, "x": 3})
+    with pytest.raises(GraphError, match="less than the image's 6 pixels, got 6"):
+        IncrementalSvd(IncrementalSvdConfig(rank=6)).accept(like)
+    IncrementalSvd(IncrementalSvdConfig(rank=5)).accept(like)
 
 
 def test_the_basis_stays_orthonormal() -> None:

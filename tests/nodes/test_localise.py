@@ -13,7 +13,7 @@ from streamproc.errors import BadFrameError, GraphError
 from streamproc.evaluation.superres import Detections, match
 from streamproc.frame import Array, Flags, Frame, Signature
 from streamproc.nodes.localise import Localise, LocaliseConfig, SparseLocalise
-from streamproc.schema import build
+from streamproc.schema import SchemaError, build
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
 from streamproc.testing import check_node, frames_of, run_node
 
@@ -161,6 +161,14 @@ def test_the_noise_is_averaged_over_frames() -> None:
     assert spread[20] < 0.6 * spread[1]
 
 
+def test_one_bright_image_does_not_blind_it() -> None:
+    images = flow().copy()
+    images[30] *= 1000
+    counts = [np.isfinite(f.arrays["snr"]).sum() for f in found(images)[31:45]]
+    usual = [np.isfinite(f.arrays["snr"]).sum() for f in found(flow())[31:45]]
+    assert sum(counts) > 0.8 * sum(usual) > 0
+
+
 def test_bad_images_leave_no_trace() -> None:
     images = flow()[:6]
     one = node()
@@ -182,6 +190,8 @@ def test_what_cannot_be_is_refused() -> None:
     one, other = (Signature.of("c8", {"z": 8, "x": n}) for n in (8, 9))
     with pytest.raises(GraphError, match="differ"):
         SparseLocalise(LocaliseConfig()).accept(one, other)
+    with pytest.raises(SchemaError, match="most"):
+        node(most=4097)
 
 
 def test_real_images_do_as_well() -> None:

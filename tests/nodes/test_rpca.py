@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamproc.errors import ConfigError
+from streamproc.errors import ConfigError, PlacementError
 from streamproc.frame import Array, Flags
 from streamproc.nodes.rpca import Rpca, RpcaConfig
 from streamproc.nodes.svd_filter import SvdFilter, SvdFilterConfig
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
 from streamproc_kernels import gpu_refusal
+from streamproc_kernels.gpu.subspace import MAX_FRAMES
 
-from .clutter_cases import EVERY, bubbles, check_gpu, filtered, flagged, images
+from .clutter_cases import EVERY, bubbles, check_gpu, filtered, flagged, images, opened
 
 CONFIGS = {
     "tuned": RpcaConfig(window=10),
@@ -77,8 +78,16 @@ def test_absolute_thresholds_know_their_unit() -> None:
 def test_what_leaves_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="less than window = 4, got 4"):
         RpcaConfig(window=4, rank=4)
+    with pytest.raises(ConfigError, match="at most window = 4, got 5"):
+        RpcaConfig(window=4, rank=2, active=5)
     with pytest.raises(ConfigError, match="more than 0 where rank = 0"):
         RpcaConfig(rank=0, level=0.0)
+
+
+def test_a_window_too_long_for_a_gpu_is_refused_as_it_opens() -> None:
+    node = opened(lambda: Rpca(RpcaConfig(window=40)))
+    with pytest.raises(PlacementError, match=f"at most {MAX_FRAMES} frames, got 40"):
+        node.open("gpu")
 
 
 @pytest.mark.gpu

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,6 +14,7 @@ from streamproc.nodes.scene import (
     IsiSceneConfig,
     LorenzScene,
     LorenzSceneConfig,
+    SceneConfig,
     StateSpaceScene,
     StateSpaceSceneConfig,
     UltrasoundRank1Scene,
@@ -116,6 +117,14 @@ def test_a_scene_is_not_to_be_had_on_a_gpu_nor_before_it_is_open() -> None:
         lorenz().open("gpu")
     with pytest.raises(PlacementError, match="not open"):
         lorenz().process()
+
+
+@pytest.mark.parametrize("config", get_args(SceneConfig))
+def test_a_seed_is_one_word_in_every_scene(config: type) -> None:
+    with pytest.raises(
+        ConfigError, match=r"seed: expected .* <= 4.29497e.09, got 4294967296"
+    ):
+        build(config, {"seed": 2**32})
 
 
 def test_configs_can_be_built_from_plain_values() -> None:

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from streamproc.clutter.rank import Rule
-from streamproc.errors import ConfigError
+from streamproc.errors import ConfigError, PlacementError
 from streamproc.frame import Array, Flags, Frame
 from streamproc.nodes.svd_filter import SvdFilter, SvdFilterConfig
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
 from streamproc.testing import check_node, frames_of, run_node
 from streamproc_kernels import gpu_refusal
+from streamproc_kernels.gpu.subspace import MAX_FRAMES
 
-from .clutter_cases import EVERY, check_gpu
+from .clutter_cases import EVERY, check_gpu, opened
 
 SMALL = SvdFilterConfig(window=6, rank=2)
 
@@ -144,6 +145,12 @@ def test_ranks_follow_what_moves() -> None:
     ranks = run_node(SvdFilter(config), {"image": frames})["rank"]
     assert [int(one.data[0]) for one in ranks][9] == 1
     assert [int(one.data[0]) for one in ranks][19] == 3
+
+
+def test_a_window_too_long_for_a_gpu_is_refused_as_it_opens() -> None:
+    node = opened(lambda: SvdFilter(SvdFilterConfig(window=40)))
+    with pytest.raises(PlacementError, match=f"at most {MAX_FRAMES} frames, got 40"):
+        node.open("gpu")
 
 
 @pytest.mark.gpu

@@ -13,7 +13,7 @@ from streamproc.errors import BadFrameError, ConfigError, GraphError
 from streamproc.evaluation.superres import map_figures
 from streamproc.frame import Array, ArraySpec, Frame, Signature
 from streamproc.nodes.vessel_map import VesselMap, VesselMapConfig
-from streamproc.schema import build
+from streamproc.schema import SchemaError, build
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
 from streamproc.testing import check_node, run_node
 
@@ -78,6 +78,15 @@ def test_a_place_waits_for_those_after_it() -> None:
     assert np.nonzero(out[0].data)[1].max() == int((0.6 + 0.5) * 4)
 
 
+def test_the_end_of_a_path_is_drawn_where_frames_are_a_multiple_too() -> None:
+    *_, before, last = made(tracks(45))
+    assert before.header.t0_ns == last.header.t0_ns == 44_000
+    # of the target at 7.8 px in the last frame, six of them later
+    assert np.nonzero(before.data)[1].max() == int((6.6 + 0.5) * 4)
+    assert np.nonzero(last.data)[1].max() == int((7.8 + 0.5) * 4)
+    assert len(made(tracks(45)[:5] * 3)) == 1  # nothing left: no map more
+
+
 def test_places_in_metres_are_the_same_map_and_speeds_are_in_metres() -> None:
     pixel = np.array([2e-4, 1e-4])
     here = {"params": {**MOTION, "step_s": 1e-2}}
@@ -95,6 +104,11 @@ def test_places_in_metres_are_the_same_map_and_speeds_are_in_metres() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match="at most lag \\+ 1 = 3, got 4"):
         node(lag=2)
+    with pytest.raises(ConfigError, match="at most 67108864 pixels, got 262144000000"):
+        node(depth_px=16000, width_px=16000, scale=32)
+    for key, most in {"scale": 64, "depth_px": 16384, "lag": 1000}.items():
+        with pytest.raises(SchemaError, match=key):
+            node(**{key: most + 1})
     with pytest.raises(ConfigError, match="linear"):
         node(model="range_bearing", params={})
     with pytest.raises(GraphError, match="expected tracks of 4"):

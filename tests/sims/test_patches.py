@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from streamproc.errors import ConfigError
 from streamproc.sims.patches import Patches, Ranges, draw_patches, scene_of
 from streamproc.sims.ultrasound import (
     Ultrasound,
@@ -89,6 +91,25 @@ def test_vessels_and_slopes_are_drawn_where_they_are_asked_for() -> None:
     # what was drawn before stays what it was
     assert [c.noise_db for c in drawn] == [c.noise_db for c in plain]
     assert draw_patches(SMALL, range(6), "train", 2, ranges=ranges).image.any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"vessels": (5, 2)}, "vessels: expected 0 <= least <= most"),
+        ({"psf": (0.0, 1.0)}, "psf: expected factors > 0"),
+        ({"motion": (2.0, 0.5)}, "motion: expected 0 <= least <= most"),
+        ({"bubbles": (-5, -2)}, "bubbles: expected 0 <= least"),
+        ({"noise_db": (3.0, -3.0)}, "noise_db: expected -300 <= least <= most"),
+        ({"gain_db": (0.0, 800.0)}, "gain_db: expected at most 300 dB"),
+        ({"empty": 7.0}, "empty: expected a share"),
+    ],
+)
+def test_ranges_that_cannot_be_drawn_from_are_refused(
+    changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Ranges(**changes)
 
 
 def test_a_bar_hears_of_every_sequence() -> None:

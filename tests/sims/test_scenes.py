@@ -12,7 +12,7 @@ from streamproc.errors import ConfigError
 from streamproc.frame import Array, Frame, Header
 from streamproc.sims.isi import Isi, IsiConfig
 from streamproc.sims.lorenz import Lorenz, LorenzConfig
-from streamproc.sims.scene import SPLITS, Scene, Split, generator
+from streamproc.sims.scene import LARGEST_SEED, SPLITS, Scene, Split, generator
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
 
 Make = Callable[[int, Split], Scene]
@@ -136,6 +136,18 @@ def test_no_two_chunks_share_their_random_numbers() -> None:
         for chunk in range(20)
     }
     assert len(drawn) == 20 * 3 * 20
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**32 + 5])
+def test_a_seed_of_more_than_one_word_is_refused(seed: int) -> None:
+    """2**32 + 5 of "train" would be 5 of "val", in chunk 0."""
+    with pytest.raises(
+        ConfigError, match=f"seed: expected 0 to 4294967295, got {seed}"
+    ):
+        generator(seed, "train", 0)
+    with pytest.raises(ConfigError, match="seed: expected"):
+        lorenz(seed, "train").next()
+    assert generator(LARGEST_SEED, "train", 0).random() < 1
 
 
 def test_one_trajectory_for_all_splits_is_refused() -> None:

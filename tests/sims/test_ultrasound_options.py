@@ -68,6 +68,29 @@ def test_dead_lines_are_zero_in_the_image_only() -> None:
         UltrasoundConfig(dead_lines=(3, 32))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"gain_db": 800.0}, "gain_db: expected"),
+        ({"noise_db": 1000.0}, "gain_db: expected"),
+        ({"gain_db": 200.0, "tgc_db": 200.0}, "at most 300 dB together, got 415"),
+        ({"psf_z_px": 1e-3}, "psf_z_px: expected at least 0.1"),
+        ({"psf_x_px": 1e-3}, "psf_x_px: expected at least 0.1"),
+        ({"vessels": 2, "vessel_gap_px": 500.0}, "vessel_gap_px: expected some of 2"),
+    ],
+)
+def test_images_that_cannot_be_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        UltrasoundConfig(**changes)
+
+
+def test_images_at_the_bounds_are_finite() -> None:
+    loud = {"gain_db": 200.0, "tgc_db": 85.0, "psf_z_px": 0.1, "psf_x_px": 0.1}
+    image = play(3, **loud)["image"]
+    assert np.isfinite(image).all() and np.isfinite(np.abs(image) ** 2).all()
+    assert image.any()
+
+
 def test_a_pulse_moves_the_tissue_near_a_wall_once_a_beat() -> None:
     still = {"motion_wavelengths": (0.0, 0.0), "decorrelation_db": -200.0, **QUIET}
     options = {"vessels": 1, "vessel_radius_px": (2.0, 2.0), "width_px": 48, **still}

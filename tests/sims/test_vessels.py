@@ -151,7 +151,8 @@ def test_a_phantom_of_resolution_has_the_gap_it_was_asked_for() -> None:
 
 def test_a_row_beyond_the_image_is_refused() -> None:
     with pytest.raises(ConfigError, match="vessel_gap_px: expected some of 2"):
-        Ultrasound(config(vessels=2, vessel_gap_px=300.0)).next()
+        config(vessels=2, vessel_gap_px=300.0)
+    assert Ultrasound(config(vessels=3, vessel_gap_px=300.0)).next(), "one is seen"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 5)])

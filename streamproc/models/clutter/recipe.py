@@ -22,6 +22,7 @@ from streamproc.sims.ultrasound import UltrasoundConfig, UltrasoundRank1Config
 LIVE = TrainingConfig(steps=1200, batch=16, most_minutes=4.0)
 FURTHER = TrainingConfig(steps=300, rate=1.5e-3)
 LIVE_FURTHER = TrainingConfig(steps=300, batch=16, rate=1.5e-3, most_minutes=4.0)
+MOST = 10_000  # sequences of one training seed: data.SEEDS_APART
 FOLLOWER = "stream-robust"  # among the tuned filters
 RANK1_RANGES = Ranges(
     tissue_db=(-16.0, -5.0),
@@ -41,8 +42,8 @@ class Sequences:
     what is learned holds beside the scene.
     """
 
-    sequences: Annotated[int, Min(1), Max(20_000)] = 1800
-    streams: Annotated[int, Min(1), Max(20_000)] = 240
+    sequences: Annotated[int, Min(1), Max(MOST)] = 1800
+    streams: Annotated[int, Min(1), Max(MOST)] = 240
     stream_frames: Annotated[int, Min(31), Max(1000)] = 90
     varied: Annotated[float, Min(0), Max(1)] = 2 / 3
 
@@ -130,6 +131,8 @@ class ClutterRecipe:
             raise ValueError(
                 'labels: expected "none", for nobody knows the bubbles of a recording'
             )
+        if not isinstance(self.data, RecordedData):
+            _check_config(self.data.config)
 
     def schedule(self, further: bool) -> TrainingConfig:
         """further: from weights that were trained before."""
@@ -159,6 +162,17 @@ class ClutterRecipe:
     def follower(self) -> IncrementalParams:
         """What goes before the live network."""
         return IncrementalParams(**asdict(self.followed_by))
+
+
+def _check_config(config: UltrasoundConfig) -> None:
+    """ValueError where it asks for what training chooses."""
+    usual = UltrasoundConfig()
+    for name in ("seed", "split"):
+        if getattr(config, name) != getattr(usual, name):
+            raise ValueError(
+                f"data.config.{name}: expected none, for training draws by its own, "
+                f"got {getattr(config, name)!r}"
+            )
 
 
 def clutter_recipes() -> list[str]:

@@ -34,7 +34,7 @@ class Made(NamedTuple):
     """Networks of one seed.
 
     history: of the losses, for whole windows and live, see `draw_history`.
-    steps: taken by both.  minutes: with the drawing of images.
+    steps: taken by both.  minutes: of one core, with the drawing of images.
     """
 
     seed: int
@@ -85,7 +85,7 @@ def make(begun: Begun, seeds: Sequence[int], told: Told | None = None) -> list[M
 
 def _made(begun: Begun, seed: int, told: Told | None) -> Made:
     recipe, config, live_config, source, base = begun
-    start = time.monotonic()
+    start = time.process_time()  # others may be at work on the machine
     if base is None:
         network = window_network(config, seed)
         live = live_network(live_config, seed)
@@ -104,7 +104,7 @@ def _made(begun: Begun, seed: int, told: Told | None) -> Made:
         live=live,
         history=(done.history, last.history),
         steps=done.steps + last.steps,
-        minutes=(time.monotonic() - start) / 60,
+        minutes=(time.process_time() - start) / 60,
     )
 
 
