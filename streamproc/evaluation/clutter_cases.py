@@ -29,6 +29,7 @@ from streamproc.evaluation.clutter_rivals import RIVALS, estimates, oracle_svd
 from streamproc.evaluation.clutter_tuned import tuned
 from streamproc.evaluation.detection import Verdict
 from streamproc.frame import Array
+from streamproc.sims.scene import LARGEST_SEED
 from streamproc.sims.ultrasound import UltrasoundConfig, UltrasoundRank1Config
 
 NOMINAL, RANK1 = UltrasoundConfig(), UltrasoundRank1Config()
@@ -71,8 +72,8 @@ class Evaluating:
         return max(FEWEST, self.patches // 4)
 
     def seeds(self, count: int, first: int = 0) -> range:
-        """Of scenes; those of another caller's seed are others."""
-        begin = SEEDS * self.seed + first
+        """Of scenes; those of the next 42,000 callers' seeds are others."""
+        begin = SEEDS * self.seed % (LARGEST_SEED - SEEDS) + first
         return range(begin, begin + count)
 
     def find(self, name: str) -> str | Path | None:

@@ -35,6 +35,7 @@ from streamproc.evaluation.clutter_streams import Shown
 from streamproc.evaluation.detection import Verdict
 from streamproc.frame import Array, Flags
 from streamproc.sims.patches import draw_patches
+from streamproc.sims.scene import LARGEST_SEED
 
 TINY = Path(__file__).parents[1] / "artifacts" / "tiny-corona"
 SHAPE = (32, 32)
@@ -199,6 +200,9 @@ def test_callers_seeds_share_no_patch() -> None:
     ranges = [cases.Evaluating(seed=n).seeds(512, 95_000) for n in range(3)]
     assert len(set().union(*ranges)) == 3 * 512
     assert set(cases.Evaluating(seed=1).seeds(9)) & set(range(100)) == set()
+    for large in (688_094, 2**32 - 1, 10**15):  # scenes take no more than 32 bits
+        last = cases.Evaluating(seed=large).seeds(512, 95_000)[-1]
+        assert 0 <= last <= LARGEST_SEED
 
 
 def test_a_network_takes_windows_of_its_own_size_from_scratch() -> None:

@@ -479,7 +479,7 @@ def test_recordings_that_do_not_fit_are_refused(
     np.save(tmp_path / "y.npy", change(recorded(tmp_path / "y.npy")))
     recipe = recipes.recorded_recipe(str(tmp_path / "y.npy"))
     with pytest.raises(ConfigError, match=said):
-        Source(recipe, WINDOW).lessons(0, TrainingConfig(), False, None)
+        Source(recipe, WINDOW).lessons(0, 8)
 
 
 def test_a_scene_without_bubbles_is_refused() -> None:

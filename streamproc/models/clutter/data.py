@@ -7,9 +7,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import maximum_filter
 
 from streamproc.clutter.incremental import IncrementalParams
+from streamproc.clutter.rpca import RpcaParams, rpca
 from streamproc.errors import ConfigError
+from streamproc.evaluation.clutter_rivals import RIVALS
+from streamproc.evaluation.clutter_tuned import tuned
 from streamproc.frame import Array
 from streamproc.models.clutter.followed import Moments, joined, of_sequence
 from streamproc.models.clutter.network import Corona
@@ -19,7 +23,6 @@ from streamproc.models.clutter.train import (
     INJECTED_DB,
     Lessons,
     Told,
-    TrainingConfig,
     estimate,
     label_free,
     supervised,
@@ -35,7 +38,8 @@ LAID_SEED = 900_000  # of bubbles that are laid over images
 TEST_SEED = VAL_SEED = 3000
 JUDGED, WATCHED = 128, 96  # windows of the card's figures, and of the guard's
 JUDGED_STREAMS = 24
-ALONE = 0.7  # share of label-free lessons that do not trust the network yet
+OCCUPANT = "hand-tuned"  # the filter that says where bubbles are, if nobody knows
+AROUND_PX = 2  # of a bubble that it finds: there may be more of it
 AT_ONCE = 100  # sequences drawn together: the tissue's images are not kept
 FEW = 0.05  # scatterers per px of tissue that nobody will look at
 LAID_DB = 22.0  # peak of a bubble over the noise, where a filter is judged by it
@@ -53,6 +57,20 @@ class Unseen(NamedTuple):
     truth: Array
     counts: Array
     case: str
+
+
+def occupied(images: Array, told: Told | None = None) -> Array:
+    """Where a tuned filter finds bubbles in windows (N, T, Z, X) c8, and around; b1."""
+    row, rival = tuned("ultrasound").rivals[OCCUPANT], RIVALS[OCCUPANT]
+    given = {k: v for k, v in {**rival.fixed, **row.params}.items() if k != "gain"}
+    params = RpcaParams(**given)
+    found = np.zeros(images.shape, bool)
+    for n, window in enumerate(images):
+        if told and n % 50 == 0:
+            told(n, len(images), "looking for bubbles")
+        found[n] = rpca(window, params).bubbles != 0
+    side = 2 * AROUND_PX + 1
+    return np.asarray(maximum_filter(found, (1, 3, side, side)))
 
 
 class Plan(NamedTuple):
@@ -77,11 +95,9 @@ class Source:
         if isinstance(recipe.data, RecordedData):
             self._recorded = Recording(recipe.data, frames)
 
-    def lessons(
-        self, seed: int, schedule: TrainingConfig, further: bool, told: Told | None
-    ) -> Lessons:
-        """Training windows of a seed. further: for a network that was trained."""
-        data, batch = self._data, schedule.batch
+    def lessons(self, seed: int, batch: int, told: Told | None = None) -> Lessons:
+        """Training windows of a seed."""
+        data = self._data
         if isinstance(data, RecordedData):
             images = self._cut("train", self._frames, data.windows, seed)
         else:
@@ -92,8 +108,7 @@ class Source:
                 return supervised(drawn, batch)
             images = drawn.image
         laid = self._laid(len(images), self._frames, "train", told)
-        alone = 0 if further else round(ALONE * schedule.steps)
-        return label_free(images, laid, batch, alone)
+        return label_free(images, occupied(images, told), laid, batch)
 
     def moments(
         self,

@@ -92,7 +92,7 @@ def _made(begun: Begun, seed: int, told: Told | None) -> Made:
     else:  # of which training changes a copy
         network, live = copy.deepcopy(base)
     schedule = recipe.schedule(base is not None)
-    lessons = source.lessons(seed, schedule, base is not None, told)
+    lessons = source.lessons(seed, schedule.batch, told)
     done = train(network, schedule, on_windows(lessons), seed, told)
     del lessons  # which holds all the images
     schedule = recipe.live_schedule(base is not None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -65,12 +64,14 @@ class Lesson(NamedTuple):
     """One batch: images and target (B, T, Z, X) c8, and the mean energy of targets.
 
     robust: whether large differences count by their size, not their square.
+    counts: (B, T, Z, X) f4, weights of pixels; None: 1 everywhere.
     """
 
     images: Array
     target: Array
     energy: float
     robust: bool
+    counts: Array | None = None
 
 
 Lessons = Callable[[Corona, np.random.Generator], Lesson]
@@ -87,29 +88,27 @@ def supervised(patches: Patches, batch: int) -> Lessons:
     return draw
 
 
-def label_free(images: Array, bubbles: Array, batch: int, alone: int = 0) -> Lessons:
+def label_free(images: Array, occupied: Array, bubbles: Array, batch: int) -> Lessons:
     """Windows whose own bubbles nobody knows, with known ones laid over them.
 
-    images, bubbles: (N, T, Z, X) c8. The target is what was laid over, and what the
-    network finds without it; where it is wrong in that, a robust loss forgives.
-    In the first `alone` lessons it is what was laid over alone: a network that knows
-    nothing yet would only learn to agree with itself, as one that leaves all does.
+    images, bubbles: (N, T, Z, X) c8.  occupied: b1, where a filter that nobody trained
+    finds bubbles of the images' own: there, nobody is asked. Elsewhere the target is
+    what was laid over, and a robust loss forgives bubbles that it missed.
     """
-    lessons = itertools.count()
 
     def draw(network: Corona, rng: np.random.Generator) -> Lesson:
-        own = images[rng.integers(0, len(images), batch)]
-        given = windows(own, network.config.rank)
-        trusted = next(lessons) >= alone
-        found = estimate(network, own) if trusted else np.zeros_like(own)
+        at = rng.integers(0, len(images), batch)
+        own = images[at]
+        scale = windows(own, network.config.rank).scale.numpy()
+        noise = np.median(scale, axis=(1, 2, 3, 4))
         laid = bubbles[rng.integers(0, len(bubbles), batch)]
         peak = np.abs(laid).max((1, 2, 3), keepdims=True)
         level = 10 ** (rng.uniform(*INJECTED_DB, (batch, 1, 1, 1)) / 20)
-        noise = np.median(given.scale.numpy()[:, 0, 0], axis=(1, 2))
         laid = laid * (level * noise[:, None, None, None] / np.maximum(peak, 1e-20))
         laid = laid.astype(np.complex64)
-        energy = _mean_energy(laid)
-        return Lesson(own + laid, found + laid, energy, robust=True)
+        counts = (~occupied[at]).astype(np.float32)
+        energy = _mean_energy(laid * counts)
+        return Lesson(own + laid, laid, energy, robust=True, counts=counts)
 
     return draw
 
@@ -178,7 +177,10 @@ def on_windows(lessons: Lessons) -> Ask[Corona]:
         image, scale, basis = windows(lesson.images, network.config.rank)
         target = planes(lesson.target)
         bubbles, _, _ = network(image, torch.zeros_like(image), basis)
-        errors = [_error(one * scale, target, scale, lesson.robust) for one in bubbles]
+        counts = None if lesson.counts is None else torch.from_numpy(lesson.counts)
+        errors = [
+            _error(one * scale, target, scale, lesson.robust, counts) for one in bubbles
+        ]
         return Answer(errors, _reference(target, scale, lesson.energy))
 
     return ask
@@ -229,7 +231,8 @@ def _steps(training: TrainingConfig, busy: float) -> Iterator[tuple[int, float]]
 
 def _flipped(lesson: Lesson, step: int) -> Lesson:
     images, target = (_turned(one, step) for one in (lesson.images, lesson.target))
-    return lesson._replace(images=images, target=target)
+    counts = None if lesson.counts is None else _turned(lesson.counts, step)
+    return lesson._replace(images=images, target=target, counts=counts)
 
 
 def _turned(images: Array, step: int) -> Array:
@@ -238,12 +241,20 @@ def _turned(images: Array, step: int) -> Array:
     return np.ascontiguousarray(np.flip(images, tuple(ways))) if ways else images
 
 
-def _error(found: Tensor, target: Tensor, scale: Tensor, robust: bool) -> Tensor:
+def _error(
+    found: Tensor,
+    target: Tensor,
+    scale: Tensor,
+    robust: bool,
+    counts: Tensor | None = None,
+) -> Tensor:
     square = ((found - target) ** 2).sum(2, keepdim=True)
     if robust:
         edge = (ROBUST * scale) ** 2
         huber = 2 * torch.sqrt(edge * square.clamp(min=1e-20)) - edge
         square = torch.where(square > edge, huber, square)
+    if counts is not None:
+        square = square * counts[:, :, None]
     return square.sum((1, 2, 3, 4))
 
 
