@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field, replace
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from streamproc.errors import ArtifactError, ConfigError, GraphError, nearest
+from streamproc.errors import ConfigError
 from streamproc.models.network import NetworkConfig
-from streamproc.schema import Above, Like, Max, Min, SchemaError, build
+from streamproc.models.recipe_file import load_from, names_in, parse
+from streamproc.schema import Above, Like, Max, Min
 from streamproc.sims.lorenz import LorenzConfig
 from streamproc.sims.statespace import StateSpaceConfig
 from streamproc.statespace import Params
@@ -137,12 +135,7 @@ class Recipe:
 
 def recipes() -> list[str]:
     """Names of the recipes that come with streamproc."""
-    folder = resources.files("streamproc.models") / "recipes"
-    return sorted(
-        item.name.removesuffix(".toml")
-        for item in folder.iterdir()
-        if item.name.endswith(".toml")
-    )
+    return names_in("streamproc.models")
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -150,32 +143,12 @@ def load_recipe(name_or_path: str) -> Recipe:
 
     GraphError for a name that is none, ArtifactError for a file that does not fit.
     """
-    path = Path(name_or_path)
-    if path.suffix == ".toml":
-        try:
-            text = path.read_text("utf-8")
-        except OSError as error:
-            raise ArtifactError(f"{path}: {error.strerror}") from error
-    elif name_or_path in recipes():
-        folder = resources.files("streamproc.models") / "recipes"
-        text = (folder / f"{name_or_path}.toml").read_text("utf-8")
-    else:
-        raise GraphError(
-            f"no recipe {name_or_path!r}{nearest(name_or_path, recipes())}; "
-            "or give a .toml file"
-        )
-    return read_recipe(text, name_or_path)
+    return load_from("streamproc.models", Recipe, name_or_path)
 
 
 def read_recipe(text: str, place: str) -> Recipe:
     """A recipe from TOML text. ArtifactError, with place and key, if it is none."""
-    try:
-        plain: dict[str, Any] = tomllib.loads(text)
-        return build(Recipe, plain)
-    except tomllib.TOMLDecodeError as error:
-        raise ArtifactError(f"{place}: {error}") from error
-    except SchemaError as error:
-        raise ArtifactError(f"{place}: {error}") from error
+    return parse(Recipe, text, place)
 
 
 def chosen(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Literal
 
 from streamproc.card import MemoryTable
 from streamproc.clutter.incremental import IncrementalParams
-from streamproc.errors import ArtifactError, ConfigError, GraphError, nearest
+from streamproc.errors import ConfigError
 from streamproc.evaluation.clutter_tuned import tuned
 from streamproc.models.clutter.network import LiveConfig, NetworkConfig
 from streamproc.models.clutter.train import TrainingConfig
-from streamproc.schema import Like, Max, Min, SchemaError, build
+from streamproc.models.recipe_file import load_from, names_in
+from streamproc.schema import Like, Max, Min
 from streamproc.sims.patches import Ranges
 from streamproc.sims.ultrasound import UltrasoundConfig, UltrasoundRank1Config
 
@@ -177,9 +175,7 @@ def _check_config(config: UltrasoundConfig) -> None:
 
 def clutter_recipes() -> list[str]:
     """Names of those that come along."""
-    folder = resources.files("streamproc.models.clutter") / "recipes"
-    names = (item.name for item in folder.iterdir())
-    return sorted(n.removesuffix(".toml") for n in names if n.endswith(".toml"))
+    return names_in("streamproc.models.clutter")
 
 
 def load_clutter_recipe(name_or_path: str) -> ClutterRecipe:
@@ -187,28 +183,7 @@ def load_clutter_recipe(name_or_path: str) -> ClutterRecipe:
 
     GraphError for a name that is none, ArtifactError for a file that does not fit.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        if name_or_path not in clutter_recipes():
-            raise GraphError(
-                f"no recipe {name_or_path!r}"
-                f"{nearest(name_or_path, clutter_recipes())}; or give a .toml file"
-            )
-        folder = resources.files("streamproc.models.clutter") / "recipes"
-        text = (folder / f"{name_or_path}.toml").read_text("utf-8")
-        return _read(text, name_or_path)
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: cannot be read: {error}") from error
-    return _read(text, str(path))
-
-
-def _read(text: str, place: str) -> ClutterRecipe:
-    try:
-        return build(ClutterRecipe, tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, SchemaError) as error:
-        raise ArtifactError(f"{place}: {error}") from error
+    return load_from("streamproc.models.clutter", ClutterRecipe, name_or_path)
 
 
 def recorded_recipe(images: str) -> ClutterRecipe:

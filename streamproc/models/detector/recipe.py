@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from streamproc.detection.centres import Base
 from streamproc.detection.fit import FitConfig
-from streamproc.errors import ArtifactError, ConfigError, GraphError, nearest
+from streamproc.errors import ConfigError
 from streamproc.models.detector.export import Head
 from streamproc.models.detector.network import NetworkConfig
 from streamproc.models.detector.train import BETTER, ON_A_BASE, TrainingConfig
+from streamproc.models.recipe_file import load_from, names_in
 from streamproc.modulation import Modulation
-from streamproc.schema import Like, Max, Min, SchemaError, build
+from streamproc.schema import Like, Max, Min, build
 from streamproc.sims.isi import IsiConfig
 
 
@@ -94,9 +92,7 @@ class DetectorRecipe:
 
 def detector_recipes() -> list[str]:
     """Names of those that come along."""
-    folder = resources.files("streamproc.models.detector") / "recipes"
-    names = (item.name for item in folder.iterdir())
-    return sorted(n.removesuffix(".toml") for n in names if n.endswith(".toml"))
+    return names_in("streamproc.models.detector")
 
 
 def load_detector_recipe(name_or_path: str) -> DetectorRecipe:
@@ -104,28 +100,7 @@ def load_detector_recipe(name_or_path: str) -> DetectorRecipe:
 
     GraphError for a name that is none, ArtifactError for a file that does not fit.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        if name_or_path not in detector_recipes():
-            raise GraphError(
-                f"no recipe {name_or_path!r}"
-                f"{nearest(name_or_path, detector_recipes())}; or give a .toml file"
-            )
-        folder = resources.files("streamproc.models.detector") / "recipes"
-        text = (folder / f"{name_or_path}.toml").read_text("utf-8")
-        return _read(text, name_or_path)
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: cannot be read: {error}") from error
-    return _read(text, str(path))
-
-
-def _read(text: str, place: str) -> DetectorRecipe:
-    try:
-        return build(DetectorRecipe, tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, SchemaError) as error:
-        raise ArtifactError(f"{place}: {error}") from error
+    return load_from("streamproc.models.detector", DetectorRecipe, name_or_path)
 
 
 def recorded_recipe(table: dict[str, Any], head: Head) -> DetectorRecipe:
