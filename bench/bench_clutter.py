@@ -6,7 +6,9 @@
 Rows of an artifact, for images of 32 x 32 and of 128 x 128 pixels:
     graph k       the ONNX graph at depth k, for windows of 20 images
     graph live k  the same for the newest image of a stream
-    window        a window from scratch: noise scale, basis, all layers, units and back
+    compiled k, compiled live k: their twins in Numba
+    window        a window from scratch: images in, noise scale, basis, all layers by
+                  the engine of the node, guard, units and back; window/k: by k layers
     node window   a node that separates windows, each from scratch: 20 calls
     node          a node without latency, image in, bubbles out: one call
 Beside them, tuned filters that nobody trained: windows, and streams image by image.
@@ -41,13 +43,14 @@ from streamproc import open_node  # noqa: E402
 from streamproc.artifact import Artifact, Session  # noqa: E402
 from streamproc.card import ClutterCard  # noqa: E402
 from streamproc.cli.bar import Bar  # noqa: E402
+from streamproc.clutter.compiled.layers import CompiledLayers  # noqa: E402
+from streamproc.clutter.corona import Corona, Plan  # noqa: E402
 from streamproc.clutter.depths import cut  # noqa: E402
 from streamproc.evaluation.clutter_cases import (  # noqa: E402
     SCENE,
     Evaluating,
     classical,
 )
-from streamproc.evaluation.clutter_network import WholeWindows  # noqa: E402
 from streamproc.evaluation.clutter_rivals import RIVALS, WINDOW  # noqa: E402
 from streamproc.evaluation.clutter_tuned import tuned  # noqa: E402
 from streamproc.frame import Array  # noqa: E402
@@ -65,6 +68,8 @@ US = 1e3
 MOST_US = {
     "corona-fast window 32": 1e3,
     "corona-fast window 128": 15e3,
+    "corona window/2 32": 3e3,
+    "corona window/2 128": 40e3,
     "corona window 32": 10e3,
     "corona window 128": 130e3,
 }
@@ -152,6 +157,40 @@ def _calling(function: Callable[..., Any], given: tuple[Any, ...]) -> Callable[[
     return lambda: function(*given)
 
 
+def twins(name: str, artifact: Artifact[ClutterCard]) -> Iterator[tuple[str, Row]]:
+    """Every depth of the compiled layers, given the same."""
+    card, rng = artifact.card, np.random.default_rng(0)
+    layers = CompiledLayers(artifact)
+    basis = np.linalg.qr(rng.standard_normal((card.window, 2 * card.rank)))[0]
+    basis = basis.astype(np.float32)
+    for size in SIZES:
+        image = layers.room((size, size))
+        image[...] = rng.standard_normal(image.shape, np.float32)
+        for depth in range(1, card.layers + 1):
+            call = _calling(layers, (depth, image, image, basis))
+            yield f"{name} compiled {depth} {size}", Row(call, size, card.window)
+        if card.live_layers:
+            recent, hear = layers.live_room((size, size))
+            recent[...] = rng.standard_normal(recent.shape, np.float32)
+        for depth in range(1, card.live_layers + 1):
+            call = _calling(layers.live, (depth, recent, hear, hear))
+            yield f"{name} compiled live {depth} {size}", Row(call, size, 1)
+
+
+def cold(artifact: Artifact[ClutterCard], images: Array, depth: int) -> Row:
+    """A window of a filter in service, all of its images separated at once."""
+    card = artifact.card
+    plan = Plan(layers=depth, tissue="window")
+    made = Corona(plan, images.shape[1:], CompiledLayers(artifact), "cpu")
+
+    def call() -> object:
+        for image in images[: card.window]:
+            made.add(image)
+        return made.separate()
+
+    return Row(call, images.shape[1], card.window)
+
+
 def windows(
     name: str, separate: Callable[[Array, Array], Array], images: dict[int, Array]
 ) -> Iterator[tuple[str, Row]]:
@@ -205,10 +244,12 @@ def learned(
             continue
         artifact = Artifact.load(where, ClutterCard)
         yield from graphs(name, artifact)
+        yield from twins(name, artifact)
         for size, drawn in images.items():
             frames = artifact.card.window
-            separate = _calling(WholeWindows(artifact), (drawn[:frames],))
-            yield f"{name} window {size}", Row(separate, size, frames)
+            for depth in range(1, artifact.card.layers):
+                yield f"{name} window/{depth} {size}", cold(artifact, drawn, depth)
+            yield f"{name} window {size}", cold(artifact, drawn, artifact.card.layers)
             yield f"{name} node window {size}", from_scratch(where, frames, drawn)
             if artifact.card.live_layers:
                 yield f"{name} node {size}", node(where, drawn)

@@ -24,6 +24,8 @@ class LiveNetwork(Protocol):
 
     def live(self, depth: int, recent: Array, hear: Array, say: Array) -> Newest: ...
 
+    def live_room(self, shape: tuple[int, int]) -> tuple[Array, Array]: ...
+
 
 def followed(memory: MemoryTable) -> IncrementalParams:
     """What follows the tissue; the amplitude of bubbles is the network's affair."""
@@ -63,8 +65,9 @@ class CoronaLive:
         self._newest = np.zeros(shape, np.complex64)
         self._raw = np.zeros((frames, 2, *shape), np.float32)  # a ring
         self._at = 0  # of the newest in it
-        self._recent = np.zeros((frames, 2, *shape), np.float32)
-        self._hear, self._say = np.zeros((2, memory.rank, 2, *shape), np.float32)
+        # between one use and the next anybody's
+        self._recent, self._hear = network.live_room(shape)
+        self._say = np.zeros((memory.rank, 2, *shape), np.float32)
         self._scale = np.zeros(shape, np.float32)
         nothing = np.zeros((1, *shape), np.complex64)
         self._part = Part(nothing, nothing, 0)

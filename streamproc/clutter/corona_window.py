@@ -26,6 +26,8 @@ class Network(Protocol):
         self, depth: int, image: Array, sparse: Array, basis: Array
     ) -> Estimate: ...
 
+    def room(self, shape: tuple[int, int]) -> Array: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -56,8 +58,8 @@ class CoronaWindow:
         self._rule = RankRule(rule="similarity", rank=look.rank)
         # Twice the room: a window is always contiguous, and seldom moved to the front.
         self._room = np.zeros((2 * frames, z, x), np.complex64)
-        self._image = np.zeros((frames, 2, z, x), np.float32)
-        self._nothing = np.zeros_like(self._image)
+        self._image = network.room(shape)  # between one use and the next anybody's
+        self._nothing = np.zeros(self._image.shape, np.float32)
         self._unit = np.zeros((frames, z, x), np.complex64)  # last separated, in noise
         self._scale = np.ones(shape, np.float32)  # of it
         self._start = self._seen = self._new = self._last = 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -43,23 +45,18 @@ class Newest(NamedTuple):
     tissue: Array
 
 
-class Layers:
-    """A network cut at its layers: each depth costs no more than its own.
+class Layers(ABC):
+    """A network whose every depth is an answer, and costs no more than its own.
 
-    Called for windows, `live` for one image after another. Depths are loaded when they
-    are first run, so that one way of use does not pay for the other.
-
-    Raises ArtifactError for a graph that is not its card's.
+    Called for windows, `live` for one image after another. What one way of use needs
+    is made when it is first asked for, so that it does not pay for the other.
 
     run_us: what all runs took since it was last set to zero.
     """
 
-    def __init__(self, artifact: Artifact[ClutterCard], device: str) -> None:
-        self.card = artifact.card
-        artifact.session()  # held against the card as a whole
-        self._artifact, self._device = artifact, device
-        self._sessions: dict[tuple[str, ...], Session] = {}
-        self.run_us = 0.0
+    card: ClutterCard
+    place: str
+    run_us = 0.0
 
     def __call__(
         self, depth: int, image: Array, sparse: Array, basis: Array
@@ -67,9 +64,12 @@ class Layers:
         """Of a window in units of the noise; all given is as in Estimate.
 
         image: what came in.  sparse, basis: what is known of it.
+        The next run may overwrite what this one gave.
         """
-        given = {"image": image, "sparse": sparse, "basis": basis}
-        return Estimate(*self._run(WHOLE, depth, given))
+        start_us = now_us()
+        made = self._window(depth, image, sparse, basis)
+        self.run_us += now_us() - start_us
+        return made
 
     def live(self, depth: int, recent: Array, hear: Array, say: Array) -> Newest:
         """Of the last of the recent images (recent, 2, z, x) f4, in units of the noise.
@@ -77,66 +77,71 @@ class Layers:
         hear, say (rank, 2, z, x) f4: components of the tissue before it, as rows by
         which images in these units are heard, and said again.
         """
-        given = {"recent": recent, "hear": hear, "say": say}
-        return Newest(*self._run(LIVE, depth, given))
-
-    def _run(
-        self, names: tuple[str, ...], depth: int, given: Mapping[str, Array]
-    ) -> list[Array]:
-        outputs = tuple(f"{name}_{depth}" for name in names)
-        session = self._sessions.get(outputs)
-        if session is None:
-            model = cut(self._artifact.model, outputs)
-            session = Session(model, self._place(depth), self._device)
-            self._sessions[outputs] = session
         start_us = now_us()
-        made = session.run(outputs, given)
+        made = self._newest(depth, recent, hear, say)
         self.run_us += now_us() - start_us
         return made
 
-    def _place(self, depth: int) -> str:
-        return f"{self._artifact.folder}, layer {depth}"
+    @abstractmethod
+    def _window(
+        self, depth: int, image: Array, sparse: Array, basis: Array
+    ) -> Estimate: ...
+
+    @abstractmethod
+    def _newest(self, depth: int, recent: Array, hear: Array, say: Array) -> Newest: ...
+
+    def room(self, shape: tuple[int, int]) -> Array:
+        """Where a window (frame, 2, z, x) f4 is best put before a call; zeros."""
+        return np.zeros((self.card.window, 2, *shape), np.float32)
+
+    def live_room(self, shape: tuple[int, int]) -> tuple[Array, Array]:
+        """Likewise of recent images, and of the rows by which they are heard."""
+        recent, rank = self.card.recent, self._live_rank
+        return (
+            np.zeros((recent, 2, *shape), np.float32),
+            np.zeros((rank, 2, *shape), np.float32),
+        )
+
+    @property
+    def _live_rank(self) -> int:
+        return 0 if self.card.memory is None else self.card.memory.rank
 
     def costs_us(self, shape: tuple[int, int]) -> list[float]:
         """What a window takes by each depth, for images of a shape, here and now."""
-        card = self.card
-        image = np.zeros((card.window, 2, *shape), np.float32)
+        card, image = self.card, self.room(shape)
         basis = np.zeros((card.window, 2 * card.rank), np.float32)
-        given = {"image": image, "sparse": image, "basis": basis}
+        like = (image.shape, image.shape, basis.shape)
         return [
-            self._cost_us(WHOLE, depth, given, (image, image, basis))
+            self._cost_us(depth, partial(self, depth, image, image, basis), like)
             for depth in range(1, card.layers + 1)
         ]
 
     def live_costs_us(self, shape: tuple[int, int]) -> list[float]:
         """Likewise, an image by each of the live depths."""
-        card = self.card
-        rank = 0 if card.memory is None else card.memory.rank
-        recent = np.zeros((card.recent, 2, *shape), np.float32)
-        rows = np.zeros((rank, 2, *shape), np.float32)
-        given = {"recent": recent, "hear": rows, "say": rows}
+        recent, rows = self.live_room(shape)
+        like = (recent[:1].shape, recent[:1].shape)
         return [
-            self._cost_us(LIVE, depth, given, (recent[:1], recent[:1]))
-            for depth in range(1, card.live_layers + 1)
+            self._cost_us(depth, partial(self.live, depth, recent, rows, rows), like)
+            for depth in range(1, self.card.live_layers + 1)
         ]
 
     def _cost_us(
         self,
-        names: tuple[str, ...],
         depth: int,
-        given: Mapping[str, Array],
-        like: tuple[Array, ...],
+        run: Callable[[], Sequence[Array]],
+        expected: tuple[tuple[int, ...], ...],
     ) -> float:
-        """The quickest run; outputs must have the shapes of `like`."""
-        made, taken_us = None, []
+        """The quickest run; outputs must have the shapes expected."""
+        made: Sequence[Array] = ()
+        taken_us = []
         for _ in range(TRIES):
             self.run_us = 0.0
             try:
-                made = self._run(names, depth, given)
+                made = run()
             except REFUSALS as error:
                 raise self._refusal(depth, str(error)) from error
             taken_us.append(self.run_us)
-        expected, got = ([one.shape for one in arrays or ()] for arrays in (like, made))
+        got = tuple(one.shape for one in made)
         if got != expected:
             raise self._refusal(depth, f"shapes {got} instead of {expected}")
         return min(taken_us)
@@ -150,7 +155,41 @@ class Layers:
                 f"{card.memory.rank}"
             )
         return ArtifactError(
-            f"{self._place(depth)}: expected estimates of windows of {card.window} "
-            f"images by a basis of rank {card.rank}{live}, as its card says, got "
-            f"{got.strip():.200}; export the network again"
+            f"{self.place}, layer {depth}: expected estimates of windows of "
+            f"{card.window} images by a basis of rank {card.rank}{live}, as its card "
+            f"says, got {got.strip():.200}; export the network again"
         )
+
+
+class OnnxLayers(Layers):
+    """By ONNX Runtime, the graph cut at each of its layers.
+
+    Raises ArtifactError for a graph that is not its card's.
+    """
+
+    def __init__(self, artifact: Artifact[ClutterCard], device: str) -> None:
+        self.card, self.place = artifact.card, artifact.folder
+        artifact.session()  # held against the card as a whole
+        self._model, self._device = artifact.model, device
+        self._sessions: dict[tuple[str, ...], Session] = {}
+
+    def _window(
+        self, depth: int, image: Array, sparse: Array, basis: Array
+    ) -> Estimate:
+        given = {"image": image, "sparse": sparse, "basis": basis}
+        return Estimate(*self._run(WHOLE, depth, given))
+
+    def _newest(self, depth: int, recent: Array, hear: Array, say: Array) -> Newest:
+        given = {"recent": recent, "hear": hear, "say": say}
+        return Newest(*self._run(LIVE, depth, given))
+
+    def _run(
+        self, names: tuple[str, ...], depth: int, given: Mapping[str, Array]
+    ) -> list[Array]:
+        outputs = tuple(f"{name}_{depth}" for name in names)
+        session = self._sessions.get(outputs)
+        if session is None:
+            model = cut(self._model, outputs)
+            session = Session(model, f"{self.place}, layer {depth}", self._device)
+            self._sessions[outputs] = session
+        return session.run(outputs, given)

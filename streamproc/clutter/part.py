@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from streamproc.clutter.compiled.planes import join
 from streamproc.frame import Array
 
 FAINTEST = 1e-6  # noise scale of an image without noise: rounding, of its rms
@@ -63,10 +64,9 @@ def split(image: Array, out: Array) -> None:
 
 
 def joined(planes: Array, scale: Array) -> Array:
-    """Images (..., z, x) c8 from planes (..., 2, z, x) f4 in units of the noise."""
-    made = np.empty((*planes.shape[:-3], *scale.shape), np.complex64)
-    np.multiply(planes[..., 0, :, :], scale, out=made.real)
-    np.multiply(planes[..., 1, :, :], scale, out=made.imag)
+    """Images (frame, z, x) c8 from planes (frame, 2, z, x) f4 in units of the noise."""
+    made = np.empty((len(planes), *scale.shape), np.complex64)
+    join(planes, scale, made)
     return made
 
 

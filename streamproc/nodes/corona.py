@@ -12,9 +12,11 @@ import numpy as np
 
 from streamproc.artifact import Artifact
 from streamproc.card import ClutterCard
+from streamproc.clutter.compiled.layers import CompiledLayers
+from streamproc.clutter.compiled.plan import compilable
 from streamproc.clutter.corona import Corona as CoronaFilter
 from streamproc.clutter.corona import Plan
-from streamproc.clutter.layers import Layers
+from streamproc.clutter.layers import Layers, OnnxLayers
 from streamproc.clutter.stream import Separated
 from streamproc.errors import ConfigError
 from streamproc.frame import Array, Frame, Header
@@ -39,6 +41,8 @@ class CoronaConfig:
     frame is flagged DEGRADED. Without it, all are. As deadline_us with on_late =
     "degrade".
     guard: whether a linear filter takes over while what is left is no noise.
+    engine: numba, compiled for this processor from the weights beside the graph; onnx,
+    ONNX Runtime; auto: numba, and onnx on a GPU or where there are no such weights.
     """
 
     model: str
@@ -50,6 +54,7 @@ class CoronaConfig:
     overlap_px: Annotated[int, Min(0)] = 16
     budget_us: Annotated[float, Above(0)] | None = None
     guard: bool = True
+    engine: Literal["auto", "numba", "onnx"] = "auto"
 
     def __post_init__(self) -> None:
         if self.overlap_px > self.tile_px // 2:
@@ -205,13 +210,22 @@ class Corona(Clutter[CoronaConfig]):
         return self._artifact.card.window
 
     def stream(self, shape: tuple[int, int], device: str) -> Strided:
-        layers = Layers(self._artifact, device)
+        layers = self._layers(device)
         given = (self._plan.budget_us, self.deadline_us)
         budget_us = min((us for us in given if us is not None), default=None)
         plan = replace(self._plan, budget_us=budget_us)
         filtering = CoronaFilter(plan, shape, layers, device)
         self._strided = Strided(filtering, self.config.stride)
         return self._strided
+
+    def _layers(self, device: str) -> Layers:
+        artifact, engine = self._artifact, self.config.engine
+        if engine == "auto":
+            compiled = device != "gpu" and compilable(artifact.model)
+            engine = "numba" if compiled else "onnx"
+        if engine == "numba":
+            return CompiledLayers(artifact)
+        return OnnxLayers(artifact, device)
 
     def process(self, image: Frame) -> Filtered | None:
         taken = self.take(image)

@@ -17,7 +17,7 @@ from streamproc.cli.models import headline, text
 from streamproc.clutter import corona
 from streamproc.clutter.corona import Corona, Plan
 from streamproc.clutter.corona_window import CoronaWindow, Look
-from streamproc.clutter.layers import Estimate, Layers, Newest
+from streamproc.clutter.layers import Estimate, Newest, OnnxLayers
 from streamproc.errors import ArtifactError
 from streamproc.frame import Array
 from streamproc.schema import SchemaError, build, plain
@@ -52,6 +52,9 @@ class Seen:
         self.share = np.float32(share)
         self.given: list[tuple[int, Array, Array, Array]] = []
         self.found: list[Array] = []
+
+    def room(self, shape: tuple[int, int]) -> Array:
+        return np.zeros((LOOK.window, 2, *shape), np.float32)
 
     def __call__(
         self, depth: int, image: Array, sparse: Array, basis: Array
@@ -159,7 +162,7 @@ def test_what_is_unknown_is_zero_in_all_of_a_window() -> None:
 
 @pytest.mark.parametrize("factor", [0.1, 30.0])
 def test_a_gain_that_changes_is_forgotten_with_the_window(factor: float) -> None:
-    given, network = images(60), Layers(tiny(), "cpu")
+    given, network = images(60), OnnxLayers(tiny(), "cpu")
     louder = given.copy()
     louder[30:] *= np.float32(factor)
     streams = [Corona(plan(), SHAPE, network, "cpu") for _ in range(2)]
@@ -173,13 +176,13 @@ def test_a_gain_that_changes_is_forgotten_with_the_window(factor: float) -> None
 
 @pytest.mark.parametrize("components", [0, 1, 2])
 def test_rank_is_how_many_components_stand_above_the_noise(components: int) -> None:
-    stream = Corona(plan(guard=False), (24, 24), Layers(tiny(), "cpu"), "cpu")
+    stream = Corona(plan(guard=False), (24, 24), OnnxLayers(tiny(), "cpu"), "cpu")
     ranks = [stream.push(image).rank for image in noisy(40, components)]
     assert set(ranks[8:]) == {components}
 
 
 def test_images_added_together_come_out_together_oldest_first() -> None:
-    given, network = images(24), Layers(tiny(), "cpu")
+    given, network = images(24), OnnxLayers(tiny(), "cpu")
     stream = Corona(plan(), SHAPE, network, "cpu")
     made = []
     for n, image in enumerate(given):
@@ -196,7 +199,7 @@ def test_images_added_together_come_out_together_oldest_first() -> None:
 @pytest.mark.parametrize("tissue", ["followed", "window"])
 def test_tiles_are_filters_of_their_own(tissue: str) -> None:
     shape = (16, 40)
-    given, network = images(30, shape=shape), Layers(tiny(), "cpu")
+    given, network = images(30, shape=shape), OnnxLayers(tiny(), "cpu")
     cuts = {"tile_px": 24, "overlap_px": 8}
     whole = Corona(plan(tissue=tissue, **cuts), shape, network, "cpu")
     part = Corona(plan(tissue=tissue), (16, 24), network, "cpu")
@@ -207,7 +210,7 @@ def test_tiles_are_filters_of_their_own(tissue: str) -> None:
     assert of_whole.bubbles.shape == shape and of_whole.bubbles[:, 24:].any()
 
 
-class Timed(Layers):
+class Timed(OnnxLayers):
     """A network on a clock of its own: 100 us a layer, times `slower`."""
 
     slower, clock_us, depth = 1.0, 0.0, 0
@@ -224,8 +227,8 @@ class Timed(Layers):
         self.took(depth)
         return made
 
-    def _cost_us(self, names: Any, depth: int, *rest: Any) -> float:
-        super()._cost_us(names, depth, *rest)
+    def _cost_us(self, depth: int, *rest: Any) -> float:
+        super()._cost_us(depth, *rest)
         return 100.0 * depth
 
     def took(self, depth: int) -> None:
@@ -261,7 +264,7 @@ def test_a_budget_decides_how_deep_the_network_runs(
 
 @pytest.mark.parametrize("tissue", ["followed", "window"])
 def test_a_filter_restored_goes_on_bit_equal(tissue: str) -> None:
-    given, network = images(50), Layers(tiny(), "cpu")
+    given, network = images(50), OnnxLayers(tiny(), "cpu")
     unknown = np.zeros(SHAPE, bool)
     unknown[:, 4] = True
     for at in (1, 5, 9, 17, 33):  # warming up, full, moved to the front
@@ -323,13 +326,13 @@ def test_a_graph_that_is_not_the_cards_is_refused(tmp_path: Path) -> None:
     artifact = tiny()
     longer = replace(artifact.card, window=9)
     write_artifact(tmp_path / "longer", longer, artifact.model)
-    network = Layers(Artifact.load(tmp_path / "longer", ClutterCard), "cpu")
+    network = OnnxLayers(Artifact.load(tmp_path / "longer", ClutterCard), "cpu")
     with pytest.raises(ArtifactError, match="layer 1: expected estimates of windows"):
         Corona(plan(), SHAPE, network, "cpu")
     with pytest.raises(ArtifactError, match="layer 1: expected estimates"):
         older = replace(artifact.card, recent=5)
         write_artifact(tmp_path / "older", older, artifact.model)
-        network = Layers(Artifact.load(tmp_path / "older", ClutterCard), "cpu")
+        network = OnnxLayers(Artifact.load(tmp_path / "older", ClutterCard), "cpu")
         Corona(plan(tissue="followed"), SHAPE, network, "cpu")
     (fixed,) = [row for row in artifact.card.inputs if row.name == "basis"]
     assert fixed == PortRow(name="basis", shape=(4,))
@@ -338,7 +341,7 @@ def test_a_graph_that_is_not_the_cards_is_refused(tmp_path: Path) -> None:
     write_artifact(folder, artifact.card, artifact.model)
     (folder / "card.toml").write_text(content.replace("[2, 0, 0]", "[2, 32, 0]"))
     with pytest.raises(ArtifactError, match="inputs: expected"):
-        Layers(Artifact.load(folder, ClutterCard), "cpu")
+        OnnxLayers(Artifact.load(folder, ClutterCard), "cpu")
 
 
 def test_models_says_what_a_card_holds() -> None:

@@ -11,7 +11,7 @@ from streamproc.artifact import Artifact
 from streamproc.card import ClutterCard
 from streamproc.clutter.corona_live import CoronaLive, followed
 from streamproc.clutter.incremental import IncrementalStream
-from streamproc.clutter.layers import Layers, Newest
+from streamproc.clutter.layers import Newest, OnnxLayers
 from streamproc.frame import Array
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
 
@@ -33,6 +33,12 @@ class Seen:
     def __init__(self) -> None:
         self.card = Artifact.load(FOLDER, ClutterCard).card
         self.given: list[tuple[int, Array, Array, Array]] = []
+
+    def live_room(self, shape: tuple[int, int]) -> tuple[Array, Array]:
+        assert self.card.memory is not None
+        counts = (self.card.recent, self.card.memory.rank)
+        recent, hear = (np.zeros((n, 2, *shape), np.float32) for n in counts)
+        return recent, hear
 
     def live(self, depth: int, recent: Array, hear: Array, say: Array) -> Newest:
         self.given.append((depth, recent.copy(), hear.copy(), say.copy()))
@@ -132,7 +138,7 @@ def test_another_scene_begins_anew_and_its_bubbles_wait() -> None:
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_scale_phase_and_conjugation_are_those_of_the_images(depth: int) -> None:
-    given, network = images(40), Layers(Artifact.load(FOLDER, ClutterCard), "cpu")
+    given, network = images(40), OnnxLayers(Artifact.load(FOLDER, ClutterCard), "cpu")
 
     def bubbles(changed: Array) -> Array:
         live = CoronaLive(SHAPE, network, "cpu")

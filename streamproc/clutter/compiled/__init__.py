@@ -1,0 +1,1 @@
+"""The layers of an unfolded clutter filter, compiled for this processor."""
