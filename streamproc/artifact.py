@@ -1,25 +1,29 @@
-"""Trained networks as folders: `model.onnx`, and `card.toml` that says what it is.
+"""Trained networks as folders: `model.onnx`, `card.toml` that says what it is, hashes.
 
     artifact = Artifact.load("lorenz-j2-20", TrackerCard)   # a name, or a folder
     session = artifact.session()                      # from bytes that were checked
     update, = session.run(("update",), feeds)
 
-Nothing in a folder is code; what does not match its card is refused.
+Nothing in a folder is code. Every file is read once, from a folder that is opened once,
+and what is used is those bytes; what does not match `SHA256SUMS`, which sha256sum(1)
+reads too, is refused. A graph that names `lorenz-j2-20@PIN` takes that very artifact
+and no other: the pin is the hash of the card, which has the hash of the model in it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import stat
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 
 from streamproc.card import (
     CARDS,
@@ -31,10 +35,22 @@ from streamproc.card import (
 )
 from streamproc.errors import ArtifactError, PlacementError, nearest
 from streamproc.frame import Array
+from streamproc.protobuf import check_whole
 from streamproc.schema import SchemaError, build, shown
 
-MODEL, CARD = "model.onnx", "card.toml"
-MOST_BYTES = {MODEL: 64 << 20, CARD: 1 << 20}
+# Its wheel for Linux else starts a thread that reports by HTTPS, when it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as refusals
+
+MODEL, CARD, SUMS = "model.onnx", "card.toml", "SHA256SUMS"
+MOST_BYTES = {MODEL: 64 << 20, CARD: 1 << 20, SUMS: 1 << 10}
+SHIPPED = Path(__file__).parent / "artifacts"
+_SUMS = re.compile(
+    "".join(rf"([0-9a-f]{{64}})  {re.escape(name)}\n" for name in (CARD, MODEL))
+)
+_PINNED = re.compile(r"(?s:(.+))@([0-9a-f]{64})")
 CardT = TypeVar("CardT", bound=Card)
 WantedT = TypeVar("WantedT", TrackerCard, DetectorCard, ClutterCard)
 AnyCard = TrackerCard | DetectorCard | ClutterCard
@@ -55,22 +71,20 @@ class Artifact(Generic[CardT]):
 
         wanted: the kind of card that it must have. Names file, expected, got and cure.
         """
-        folder = _folder(name_or_path)
-        place = str(folder)
-        card = _card(folder)
+        files = _files(name_or_path, (CARD, MODEL))
+        place = files.folder
+        card = _card(files)
         if not isinstance(card, wanted):
             raise ArtifactError(
                 f"{place}/{CARD}: expected a {wanted.__name__}, got kind = "
                 f"{card.kind!r}; `streamproc models` lists what there is"
             )
-        model = _read(folder, MODEL)
-        digest = hashlib.sha256(model).hexdigest()
-        if digest != card.sha256:
-            raise ArtifactError(
-                f"{place}/{MODEL}: expected sha256 {card.sha256} as {CARD} says, got "
-                f"{digest}; fetch the artifact again, or make it again with "
-                f"`{card.training.command}`"
-            )
+        _check_model(files, card)
+        model = files.content[MODEL]
+        try:
+            check_whole(model)
+        except ArtifactError as error:
+            raise ArtifactError(f"{place}/{MODEL}: {error}") from error
         return Artifact(place, card, model)
 
     def session(self, device: Literal["cpu", "gpu"] = "cpu") -> Session:
@@ -108,12 +122,13 @@ class Session:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(
                 model, options, providers=[provider]
             )
-        except REFUSALS as error:
+        except (*REFUSALS, UnicodeDecodeError) as error:  # it quotes what it read
             raise ArtifactError(
                 f"{place}: expected an ONNX graph, got: {str(error).strip():.200}; "
                 "export it again"
@@ -173,34 +188,134 @@ REFUSALS = (
 
 def shipped() -> tuple[str, ...]:
     """Names of the artifacts that come with the package."""
-    folder = resources.files("streamproc") / "artifacts"
-    if not folder.is_dir():
+    if not SHIPPED.is_dir():
         return ()
-    return tuple(sorted(one.name for one in folder.iterdir() if one.is_dir()))
+    return tuple(sorted(one.name for one in SHIPPED.iterdir() if one.is_dir()))
 
 
-def _folder(name_or_path: str | Path) -> Any:
-    if str(name_or_path) in shipped():
-        return resources.files("streamproc") / "artifacts" / str(name_or_path)
-    folder = Path(name_or_path)
-    if not folder.is_dir():
+def read_card(name_or_path: str | Path) -> AnyCard:
+    """The card of an artifact, whatever kind it is. ArtifactError if it has none."""
+    return _card(_files(name_or_path, (CARD,)))
+
+
+def pin(name_or_path: str | Path) -> str:
+    """What stands behind the @ of an artifact that is to be this one and no other."""
+    return _files(name_or_path, (CARD,)).digest(CARD)
+
+
+def seal(folder: Path) -> None:
+    """Write the hashes of an artifact as it is; for one that you made or edited.
+
+    ArtifactError where the card does not fit the model: that is no edit.
+    """
+    with _opened(folder) as fd:
+        found = {name: _read(fd, folder, name) for name in (CARD, MODEL)}
+    files = _Files(str(folder), found)
+    _check_model(files, _card(files))
+    lines = [f"{files.digest(name)}  {name}\n" for name in found]
+    (folder / SUMS).write_text("".join(lines))
+
+
+class _Files(NamedTuple):
+    """A folder's files as they were read, once."""
+
+    folder: str
+    content: dict[str, bytes]
+
+    def digest(self, name: str) -> str:
+        return hashlib.sha256(self.content[name]).hexdigest()
+
+
+def _files(name_or_path: str | Path, names: Sequence[str]) -> _Files:
+    """Files of an artifact, each with the hash that it should have."""
+    pinned = _PINNED.fullmatch(str(name_or_path))
+    folder = _folder(pinned[1] if pinned else name_or_path)
+    with _opened(folder) as fd:
+        found = {name: _read(fd, folder, name) for name in (*names, SUMS)}
+    files = _Files(str(folder), found)
+    told = _sums(folder, found.pop(SUMS))
+    for name in names:
+        if files.digest(name) != told.get(name):
+            raise ArtifactError(
+                f"{folder}/{name}: expected sha256 {told.get(name)} as {SUMS} says, "
+                f"got {files.digest(name)}; fetch the artifact again, or, if the "
+                f"change is yours, run `streamproc models {folder} --seal`"
+            )
+    if pinned and files.digest(CARD) != pinned[2]:
         raise ArtifactError(
-            f"{name_or_path}: expected the name of a shipped artifact or a folder with "
-            f"{CARD} and {MODEL}, got neither{nearest(str(name_or_path), shipped())}"
+            f"{folder}/{CARD}: expected the artifact pinned as @{pinned[2]}, got "
+            f"@{files.digest(CARD)}; fetch the one that was meant, or pin this one"
+        )
+    return files
+
+
+def _check_model(files: _Files, card: AnyCard) -> None:
+    digest = files.digest(MODEL)
+    if digest != card.sha256:
+        raise ArtifactError(
+            f"{files.folder}/{MODEL}: expected sha256 {card.sha256} as {CARD} says, "
+            f"got {digest}; fetch the artifact again, or make it again with "
+            f"`{card.training.command}`"
+        )
+
+
+def _sums(folder: Path, content: bytes) -> dict[str, str]:
+    """Hashes by file name."""
+    found = _SUMS.fullmatch(content.decode("ascii", "replace"))
+    if found is None:
+        raise ArtifactError(
+            f"{folder}/{SUMS}: expected the hashes of {CARD} and {MODEL} as sha256sum "
+            f"writes them, got {content!r:.60}; fetch the artifact again"
+        )
+    return {CARD: found[1], MODEL: found[2]}
+
+
+def _folder(name_or_path: str | Path) -> Path:
+    if str(name_or_path) in shipped():
+        return SHIPPED / str(name_or_path)
+    folder = Path(name_or_path)
+    if not os.path.isdir(folder):
+        raise ArtifactError(
+            f"{str(name_or_path)!r:.200}: expected the name of a shipped artifact or a "
+            f"folder with {CARD}, {MODEL} and {SUMS}, got neither"
+            f"{nearest(str(name_or_path), shipped())}"
         )
     return folder
 
 
-def _read(folder: Any, name: str) -> bytes:
-    most = MOST_BYTES[name]
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """A folder that stays the same one, whatever its name comes to mean."""
     try:
-        with (folder / name).open("rb") as file:
-            content: bytes = file.read(most + 1)
+        fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise ArtifactError(
-            f"{folder}/{name}: cannot be read: {error.strerror}; an artifact is a "
-            f"folder with {CARD} and {MODEL}"
+            f"{folder}: cannot be opened: {error.strerror}; check who may read it"
         ) from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int, folder: Path, name: str) -> bytes:
+    """A regular file of a folder, whole. Links are followed in our own folders only:
+    package managers make them, and the folder is as trusted as the code beside it."""
+    most = MOST_BYTES[name]
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    if not folder.is_relative_to(SHIPPED):
+        flags |= os.O_NOFOLLOW
+    try:
+        file = os.open(name, flags, dir_fd=fd)
+    except OSError as error:
+        raise _unread(folder, name, error.strerror or "") from error
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise _unread(folder, name, "not a regular file")
+        with open(file, "rb", closefd=False) as stream:
+            content = stream.read(most + 1)
+    finally:
+        os.close(file)
     if len(content) > most:
         raise ArtifactError(
             f"{folder}/{name}: expected at most {most} bytes, got more; this is no "
@@ -209,21 +324,24 @@ def _read(folder: Any, name: str) -> bytes:
     return content
 
 
-def read_card(name_or_path: str | Path) -> AnyCard:
-    """The card of an artifact, whatever kind it is. ArtifactError if it has none."""
-    return _card(_folder(name_or_path))
+def _unread(folder: Path, name: str, why: str) -> ArtifactError:
+    cure = f"an artifact is a folder with {CARD}, {MODEL} and {SUMS}"
+    if name == SUMS:
+        cure = f"if you made it, `streamproc models {folder} --seal` writes it"
+    elif (folder / name).is_symlink():
+        cure = "copy the file that the link leads to"
+    return ArtifactError(f"{folder}/{name}: cannot be read: {why}; {cure}")
 
 
-def _card(folder: Any) -> AnyCard:
-    place = f"{folder}/{CARD}"
-    content = _read(folder, CARD)
+def _card(files: _Files) -> AnyCard:
+    place = f"{files.folder}/{CARD}"
     try:
-        table = tomllib.loads(content.decode())
+        table = tomllib.loads(files.content[CARD].decode())
         kind = table.get("kind")
         if kind not in CARDS:
             raise SchemaError(("kind",), f"one of {', '.join(CARDS)}", shown(kind))
         return build(CARDS[kind], table)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ArtifactError(
             f"{place}: expected TOML, got: {error}; fetch or make the artifact again"
         ) from error
@@ -241,9 +359,10 @@ def _sizes(port: Any) -> tuple[int, ...]:
 
 
 def write_artifact(folder: Path, card: CardT, model: bytes) -> CardT:
-    """Write both files; the card gets the hash of the model. Returns it."""
+    """Write card, model and hashes; the card gets that of the model. Returns it."""
     card = replace(card, sha256=hashlib.sha256(model).hexdigest())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL).write_bytes(model)
     (folder / CARD).write_text(card_text(card))
+    seal(folder)
     return card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -16,6 +17,8 @@ Scalar = bool | int | float | str
 Lists = Numbers | tuple[str, ...] | Matrix
 Above0 = Annotated[float, Above(0)]
 Count = Annotated[int, Min(0)]
+Size = Annotated[int, Min(1), Max(1 << 20)]
+MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +43,11 @@ class StateRow:
 
     goes_in: str
     comes_out: str
-    size: Annotated[int, Min(1)]
+    size: Size
     first: Literal["identity", "zeros"] = "zeros"
 
     def __post_init__(self) -> None:
-        if self.first == "identity" and round(self.size**0.5) ** 2 != self.size:
+        if self.first == "identity" and math.isqrt(self.size) ** 2 != self.size:
             raise ValueError(f"size {self.size} cannot be an identity matrix")
 
 
@@ -278,12 +281,12 @@ class ClutterCard(Card):
     """
 
     kind: Literal["corona"] = "corona"
-    window: Annotated[int, Min(2)]
-    rank: Annotated[int, Min(1)]
-    layers: Annotated[int, Min(1)]
-    tile: Annotated[int, Min(1)] = 32
-    recent: Annotated[int, Min(1)] = 4
-    live_layers: Count = 0
+    window: Annotated[int, Min(2), Max(1 << 20)]
+    rank: Size
+    layers: Annotated[int, Min(1), Max(MOST_LAYERS)]
+    tile: Size = 32
+    recent: Size = 4
+    live_layers: Annotated[int, Min(0), Max(MOST_LAYERS)] = 0
     memory: MemoryTable | None = None
     guard_limit: Annotated[float, Above(0), Max(1)]
     guard_mean: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamproc.card import (
@@ -14,6 +15,7 @@ from streamproc.card import (
     TrackerCard,
 )
 from streamproc.cli.command import add_command, counted, print_json
+from streamproc.errors import ArtifactError
 
 AnyCard = TrackerCard | DetectorCard | ClutterCard
 
@@ -38,16 +40,28 @@ def add_parser(subparsers: Subparsers) -> None:
         nargs="?",
         help="show this one's card; a name or an artifact's folder",
     )
+    parser.add_argument(
+        "--seal",
+        action="store_true",
+        help="write SHA256SUMS of an artifact's folder, whose card you have edited",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the list, or one card."""
-    from streamproc.artifact import read_card, shipped
+    from streamproc.artifact import pin, read_card, seal, shipped
     from streamproc.schema import plain
 
+    if args.seal:
+        if args.name is None or args.name in shipped():
+            raise ArtifactError("--seal: expected the folder of an artifact; name it")
+        seal(Path(args.name))
     if args.name is not None:
-        card = read_card(args.name)
-        print_json(plain(card)) if args.json else print(text(card))
+        card, pinned = read_card(args.name), pin(args.name)
+        if args.json:
+            print_json({**plain(card), "pin": pinned})
+        else:
+            print(text(card), f"pin        @{pinned}", sep="\n")
         return 0
     cards = [read_card(name) for name in shipped()]
     if args.json:

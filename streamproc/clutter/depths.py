@@ -3,18 +3,16 @@
 ONNX Runtime computes every node of a graph, whatever a run asks for; its option
 only_execute_path_to_fetches counts in training builds only. So a network whose layers
 are all answers is cut at each of them, once, when it is loaded. Files are Protocol
-Buffers, of which this reads field numbers and lengths [onnx.proto, protobuf.dev,
-"Encoding"]; nothing is changed but left out.
+Buffers, read as far as this takes [onnx.proto]; nothing is changed but left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from collections.abc import Collection
 
 from streamproc.errors import ArtifactError
+from streamproc.protobuf import Field, as_field, fields
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 GRAPH = 7  # of a model
 NODES, INITIALIZERS, INPUTS, OUTPUTS, VALUES = 1, 5, 11, 12, 13  # of a graph
 READS, WRITES, ATTRIBUTES = 1, 2, 5  # of a node
@@ -22,42 +20,39 @@ SUBGRAPH, SUBGRAPHS = 6, 11  # of an attribute
 PORT_NAME, TENSOR_NAME = 1, 8
 
 
-class Field(NamedTuple):
-    """A field of a record: its number, what it holds, its bytes with key and length."""
-
-    number: int
-    content: bytes
-    whole: bytes
-
-
 def cut(model: bytes, outputs: Collection[str]) -> bytes:
     """The model with these outputs, and what they need. ArtifactError if it has not."""
-    fields = list(_fields(model))
-    kept = [
-        _record(GRAPH, _cut_graph(field.content, set(outputs)))
-        if field.number == GRAPH
-        else field.whole
-        for field in fields
-    ]
+    try:
+        kept = [
+            as_field(GRAPH, _cut_graph(field.content, set(outputs)))
+            if field.number == GRAPH
+            else field.whole
+            for field in fields(model)
+        ]
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            "expected an ONNX graph, got one nested without end, or names that are no "
+            "text; export it again"
+        ) from error
     return b"".join(kept)
 
 
 def _cut_graph(graph: bytes, outputs: set[str]) -> bytes:
-    fields = list(_fields(graph))
-    found = {_name(f, PORT_NAME) for f in fields if f.number == OUTPUTS}
+    parts = list(fields(graph))
+    found = {_name(f, PORT_NAME) for f in parts if f.number == OUTPUTS}
     if not outputs <= found:
         raise ArtifactError(
             f"expected a graph with outputs {sorted(outputs)}, got {sorted(found)}; "
             "export the network again"
         )
     needed, kept_nodes = set(outputs), set()
-    for field in reversed(fields):  # nodes stand in the order in which they run
+    for field in reversed(parts):  # nodes stand in the order in which they run
         if field.number == NODES:
             reads, writes = _ends(field.content)
             if needed & writes:
                 kept_nodes.add(id(field))
                 needed |= reads - {""}  # an optional input that is not given
-    return b"".join(f.whole for f in fields if _stays(f, needed, outputs, kept_nodes))
+    return b"".join(f.whole for f in parts if _stays(f, needed, outputs, kept_nodes))
 
 
 def _stays(field: Field, needed: set[str], outputs: set[str], nodes: set[int]) -> bool:
@@ -75,13 +70,13 @@ def _stays(field: Field, needed: set[str], outputs: set[str], nodes: set[int]) -
 def _ends(node: bytes) -> tuple[set[str], set[str]]:
     """What a node reads, in graphs of its own too, and what it writes."""
     reads, writes = set(), set()
-    for field in _fields(node):
+    for field in fields(node):
         if field.number == READS:
             reads.add(field.content.decode())
         elif field.number == WRITES:
             writes.add(field.content.decode())
         elif field.number == ATTRIBUTES:
-            for inner in _fields(field.content):
+            for inner in fields(field.content):
                 if inner.number in (SUBGRAPH, SUBGRAPHS):
                     reads |= _read_within(inner.content)
     return reads, writes
@@ -90,7 +85,7 @@ def _ends(node: bytes) -> tuple[set[str], set[str]]:
 def _read_within(graph: bytes) -> set[str]:
     """Every name that a graph reads: its own ones do no harm."""
     found: set[str] = set()
-    for field in _fields(graph):
+    for field in fields(graph):
         if field.number == NODES:
             found |= _ends(field.content)[0]
         elif field.number == OUTPUTS:  # may be a name of the graph around it
@@ -99,55 +94,7 @@ def _read_within(graph: bytes) -> set[str]:
 
 
 def _name(field: Field, number: int) -> str:
-    for inner in _fields(field.content):
+    for inner in fields(field.content):
         if inner.number == number:
             return inner.content.decode()
     return ""
-
-
-def _fields(record: bytes) -> Iterator[Field]:
-    at = 0
-    while at < len(record):
-        start = at
-        key, at = _varint(record, at)
-        kind = key & 7
-        if kind == VARINT:
-            begin, (_, at) = at, _varint(record, at)
-        elif kind == BYTES:
-            length, begin = _varint(record, at)
-            at = begin + length
-        elif kind in (FIXED64, FIXED32):
-            begin, at = at, at + (8 if kind == FIXED64 else 4)
-        else:
-            raise _unreadable()
-        if at > len(record):
-            raise _unreadable()
-        yield Field(key >> 3, record[begin:at], record[start:at])
-
-
-def _varint(record: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first, and where it ends."""
-    value = shift = 0
-    while at < len(record) and shift < 64:
-        byte = record[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-    raise _unreadable()
-
-
-def _record(number: int, content: bytes) -> bytes:
-    """A field that holds bytes."""
-    key, length = number << 3 | BYTES, len(content)
-    head = bytearray()
-    for value in (key, length):
-        while value > 0x7F:
-            head.append(value & 0x7F | 0x80)
-            value >>= 7
-        head.append(value)
-    return bytes(head) + content
-
-
-def _unreadable() -> ArtifactError:
-    return ArtifactError("expected an ONNX graph, got other bytes; export it again")
