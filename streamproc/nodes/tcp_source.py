@@ -14,7 +14,7 @@ from streamproc.frame import DTYPES, Array, Frame, Signature
 from streamproc.nodes.bell import Bell
 from streamproc.nodes.declared import Declared, fixed
 from streamproc.nodes.live import LiveSource
-from streamproc.nodes.loopback import bind, check_host, new_socket
+from streamproc.nodes.loopback import bind, check_host, checked, new_socket
 from streamproc.schema import Max, Min
 
 FIRST_WAIT_S = 0.05  # before trying again; doubled up to
@@ -25,7 +25,7 @@ LONGEST_WAIT_S = 2.0
 class TcpSourceConfig(Declared):
     """Where samples come from, and how they make frames.
 
-    host: loopback address to listen on or to connect to
+    address: loopback address to listen on or to connect to
     port: likewise; 0: any free one, when listening
     listen: whether the sender connects to this end, or it to the sender
     reconnect: whether a lost connection is waited for or made again; else it is the
@@ -36,7 +36,7 @@ class TcpSourceConfig(Declared):
     rate_hz: frames in a second; without it, not stated
     """
 
-    host: str = "127.0.0.1"
+    address: str = "127.0.0.1"
     port: Annotated[int, Min(0), Max(65535)]
     listen: bool = False
     reconnect: bool = True
@@ -82,7 +82,7 @@ class TcpSource(LiveSource[TcpSourceConfig]):
         return tuple(max(size, 0) for size in self._spec.shape)
 
     def accept(self) -> Signature:
-        check_host(self.config.host)
+        check_host(self.config.address)
         return fixed(
             self.config.signature, "tcp.source", "or send [header, bytes] to zmq.source"
         )
@@ -153,7 +153,7 @@ class TcpSource(LiveSource[TcpSourceConfig]):
             return None
         sender = new_socket(self.config, socket.SOCK_STREAM)
         try:
-            sender.connect((self.config.host, self.config.port))
+            sender.connect(checked(self.config))
         except BlockingIOError:
             pass
         except OSError:

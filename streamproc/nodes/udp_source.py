@@ -31,7 +31,7 @@ _PER_CALL = 256  # refused in one process(), so that others get their turn
 class UdpSourceConfig(Declared):
     """Where datagrams come in, and what each holds.
 
-    host: loopback address to listen on
+    address: loopback address to listen on
     port: to listen on; 0: any free one
     header: what stands before the samples: nothing; seq32, a little-endian u32
     counter; wire, the length of a wire header as little-endian u32, and the header
@@ -42,7 +42,7 @@ class UdpSourceConfig(Declared):
     buffer_kib: what the kernel holds while nobody reads
     """
 
-    host: str = "127.0.0.1"
+    address: str = "127.0.0.1"
     port: Annotated[int, Min(0), Max(65535)]
     header: Literal["none", "seq32", "wire"] = "none"
     buffer_kib: Annotated[int, Min(1)] = 4096
@@ -80,7 +80,7 @@ class UdpSource(LiveSource[UdpSourceConfig]):
         self._told_drops = 0
 
     def accept(self) -> Signature:
-        check_host(self.config.host)
+        check_host(self.config.address)
         signature = fixed(
             self.config.signature, "udp.source", "or send [header, bytes] to zmq.source"
         )

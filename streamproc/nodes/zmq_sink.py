@@ -10,8 +10,9 @@ from streamproc.errors import PlacementError
 from streamproc.frame import Array, Frame, Signature
 from streamproc.node import Node
 from streamproc.nodes.live import Counts
-from streamproc.nodes.loopback import check_endpoint
+from streamproc.nodes.zmq_place import check_keys, place_of, refusals
 from streamproc.schema import Above, Max, Min
+from streamproc.transport.door import Door
 from streamproc.transport.plain import PlainOut
 
 
@@ -19,9 +20,11 @@ from streamproc.transport.plain import PlainOut
 class ZmqSinkConfig:
     """Where frames go.
 
-    endpoint: tcp://127.0.0.1:5556 or ipc:///path
+    endpoint: tcp://127.0.0.1:5556 or ipc:///path; beyond this machine with keys only
     socket: pub gives every subscriber every frame, push shares them among pullers
     bind: whether clients connect to this end, or it to theirs
+    keys: folder made by `streamproc keys make`: both ends prove who they are
+    server: of bind = false with keys: whose key the other end has, of FOLDER/allowed
     topic: of pub: a part put before the header, for subscribers to choose by
     queue: frames held for a client that is slow
     timeout_s: of push: how long to wait for somebody to take a frame before failing;
@@ -31,6 +34,8 @@ class ZmqSinkConfig:
     endpoint: str
     socket: Literal["pub", "push"] = "pub"
     bind: bool = True
+    keys: str = ""
+    server: str = ""
     topic: str = ""
     queue: Annotated[int, Min(1)] = 64
     timeout_s: Annotated[float, Above(0), Max(8)] = 5.0
@@ -38,6 +43,7 @@ class ZmqSinkConfig:
     def __post_init__(self) -> None:
         if self.topic and self.socket != "pub":
             raise ValueError('a topic needs socket = "pub"')
+        check_keys(self)
 
 
 class ZmqSink(Node[ZmqSinkConfig]):
@@ -59,16 +65,19 @@ class ZmqSink(Node[ZmqSinkConfig]):
         self._wait_s = self.config.timeout_s if self.config.socket == "push" else 0.0
 
     def accept(self, frame: Signature) -> None:
-        check_endpoint(self.config.endpoint)
+        place_of(self.config)
 
     def open(self, device: str) -> None:
         if device != "cpu":
             raise PlacementError(f"zmq.sink runs on 'cpu' only, not on {device!r}")
         self._reset()
         config = self.config
-        self._out = PlainOut(
-            config.endpoint, socket=config.socket, bind=config.bind, hwm=config.queue
-        )
+        self._out = PlainOut(place_of(config), socket=config.socket, hwm=config.queue)
+
+    @property
+    def door(self) -> Door | None:
+        """Who came to it over tcp and was sent away."""
+        return None if self._out is None else self._out.door
 
     @property
     def endpoint(self) -> str:
@@ -110,5 +119,5 @@ class ZmqSink(Node[ZmqSinkConfig]):
         self._counts.array = state["counts"]
 
     def report(self) -> dict[str, float]:
-        """Frames sent, and frames that nobody had room for."""
-        return self._counts.report()
+        """Frames sent, frames that nobody had room for, and peers sent away."""
+        return {**self._counts.report(), **refusals(self.door)}

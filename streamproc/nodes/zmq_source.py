@@ -12,11 +12,12 @@ from streamproc.frame import Flags, Frame, Signature
 from streamproc.nodes.bell import Bell
 from streamproc.nodes.declared import Declared, is_fixed, least_bytes
 from streamproc.nodes.live import UNKNOWN, LiveSource
-from streamproc.nodes.loopback import check_endpoint
+from streamproc.nodes.zmq_place import check_keys, place_of, refusals
 from streamproc.schema import Min
+from streamproc.transport.door import Door
 from streamproc.transport.plain import PlainIn
 
-LEAST_LIMIT = 1 << 20  # a part a little too large is refused, not its sender
+LEAST_LIMIT = 1 << 18  # a part a little too large is refused, not its sender
 FREE_LIMIT = 16 << 20  # where a size is free and no limit is given
 MOST_SENDERS = 256  # stream names whose seq is followed
 _PER_CALL = 256  # refused in one process(), so that others get their turn
@@ -37,22 +38,26 @@ _CAUSES: dict[type[Exception], str] = {
 class ZmqSourceConfig(Declared):
     """Where frames come from, and what they look like.
 
-    endpoint: tcp://127.0.0.1:5555 or ipc:///path
+    endpoint: tcp://127.0.0.1:5555 or ipc:///path; beyond this machine with keys only
     socket: pull takes what PUSH clients send, sub what a PUB publishes
     bind: whether clients connect to this end, or it to theirs
+    keys: folder made by `streamproc keys make`: both ends prove who they are
+    server: of bind = false with keys: whose key the other end has, of FOLDER/allowed
     topic: of sub: only sendings whose first part begins with this, before the header
     dtype: of the samples
     dims: names and sizes, -1 for a size that may change
     unit: of the samples; empty: not stated
     rate_hz: frames in a second; without it, not stated
     limit_bytes: a larger part ends its client's connection; without it, twice a
-    frame, at least 1 MiB, or 16 MiB where a size is free
+    frame, at least 256 KiB, or 16 MiB where a size is free
     until_end: whether a frame flagged as the end (flags = 1) ends the stream
     """
 
     endpoint: str
     socket: Literal["pull", "sub"] = "pull"
     bind: bool = True
+    keys: str = ""
+    server: str = ""
     topic: str = ""
     limit_bytes: Annotated[int, Min(1)] | None = None
     until_end: bool = False
@@ -61,6 +66,7 @@ class ZmqSourceConfig(Declared):
         Declared.__post_init__(self)
         if self.topic and self.socket != "sub":
             raise ValueError('a topic needs socket = "sub"')
+        check_keys(self)
 
 
 class ZmqSource(LiveSource[ZmqSourceConfig]):
@@ -98,7 +104,7 @@ class ZmqSource(LiveSource[ZmqSourceConfig]):
         self._next_seq: dict[str, int] = {}
 
     def accept(self) -> Signature:
-        check_endpoint(self.config.endpoint)
+        place_of(self.config)
         return self._signature
 
     def open(self, device: str) -> None:
@@ -107,12 +113,12 @@ class ZmqSource(LiveSource[ZmqSourceConfig]):
         config = self.config
         limit = config.limit_bytes or self._usual_limit()
         self._in = PlainIn(
-            config.endpoint,
+            place_of(config),
             socket=config.socket,
-            bind=config.bind,
             topic=config.topic,
             most_parts=self._parts,
             most_bytes=max(limit, wire.MAX_HEADER_BYTES),
+            usual_bytes=self._usual_bytes(),
         )
         self._bell = Bell()
         self._bell.ring()
@@ -120,6 +126,22 @@ class ZmqSource(LiveSource[ZmqSourceConfig]):
     def _usual_limit(self) -> int:
         least = LEAST_LIMIT if is_fixed(self._signature) else FREE_LIMIT
         return max(least, 2 * least_bytes(self._signature))
+
+    def _usual_bytes(self) -> int:
+        """Of a whole frame, where it is known."""
+        if not is_fixed(self._signature):
+            return 0
+        head = wire.MAX_HEADER_BYTES + len(self.config.topic.encode())
+        return head + least_bytes(self._signature)
+
+    @property
+    def door(self) -> Door | None:
+        """Who came to it over tcp and was sent away."""
+        return None if self._in is None else self._in.door
+
+    def report(self) -> dict[str, float]:
+        """Everything counted, by name, and peers sent away, by cause."""
+        return {**super().report(), **refusals(self.door)}
 
     @property
     def endpoint(self) -> str:

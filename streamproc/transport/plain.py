@@ -7,24 +7,42 @@ import socket as sockets
 import stat
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import zmq
 
 from streamproc.errors import PlacementError
+from streamproc.transport.curve import Lock, Pass, fit_lock, show_pass
+from streamproc.transport.door import Door
 from streamproc.wire import Part
 
 HELD_BYTES = 256 << 20  # what a socket may queue, or two frames
 HELD_FRAMES = 1000
+FEW_BYTES, LEAST_FRAMES = 1 << 18, 64  # enough to keep a reader busy
 RECONNECT_MS = 20
 RECONNECT_MAX_MS = 1000
+MOST_SUBSCRIPTION_BYTES = 1024
+MORE_BYTES = 1 << 16  # that may lie untaken beside what a queue may hold
+OUT_ALLOWANCE_BYTES = 1 << 20  # of what a peer that only listens may say
 _SLICE_MS = 50
+
+
+class Place(NamedTuple):
+    """Where a socket is bound or connected, and by which keys.
+
+    key: a Lock where it is bound, a Pass where it connects; None: whoever comes.
+    """
+
+    endpoint: str
+    bind: bool
+    key: Lock | Pass | None = None
 
 
 class _Plain:
     """A socket with a context of its own, bound or connected."""
 
     def __init__(self, kind: int, options: dict[int, Any]) -> None:
+        self.door: Door | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._socket = self._context.socket(kind)
         self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
@@ -32,8 +50,17 @@ class _Plain:
         for option, value in options.items():
             self._socket.set(option, value)
 
-    def _attach(self, endpoint: str, bind: bool) -> None:
+    def _attach(self, place: Place, allowance: int) -> None:
+        endpoint, bind, key = place
         self._socket.set(zmq.IPV6, int("[" in endpoint))
+        if isinstance(key, Pass):
+            show_pass(self._socket, key)
+        elif key is not None:
+            fit_lock(self._socket, key)
+        if endpoint.startswith("tcp:"):
+            lock = key if isinstance(key, Lock) else None
+            encrypted = key is not None
+            self.door = Door(self._context, self._socket, lock, allowance, encrypted)
         try:
             if bind:
                 _check_free(endpoint)
@@ -55,6 +82,8 @@ class _Plain:
     def close(self, linger_s: float = 0.0) -> None:
         """Close, letting what was sent go out for at most `linger_s`."""
         if not self._socket.closed:
+            if self.door is not None:
+                self.door.close()
             self._socket.close(linger=round(linger_s * 1e3))
             self._context.term()
 
@@ -95,21 +124,25 @@ class PlainIn(_Plain):
 
     most_parts: of a frame; the rest of a longer one is thrown away unstored.
     most_bytes: of a part; ZeroMQ ends the connection of a client that sends more.
+    usual_bytes: of a whole sending; the connection of a client whose sending grows
+    far beyond is ended too. Without it, `most_parts` times `most_bytes`.
     topic: of SUB: what first parts must begin with.
     Raises PlacementError when the endpoint is not to be had.
     """
 
     def __init__(
         self,
-        endpoint: str,
+        place: Place,
         *,
         socket: Literal["pull", "sub"],
-        bind: bool,
         topic: str = "",
         most_parts: int = 2,
         most_bytes: int,
+        usual_bytes: int = 0,
     ) -> None:
-        hwm = max(2, min(HELD_FRAMES, HELD_BYTES // most_bytes))
+        usual_bytes = usual_bytes or most_parts * most_bytes
+        few = max(LEAST_FRAMES, FEW_BYTES // usual_bytes)
+        hwm = max(2, min(HELD_FRAMES, HELD_BYTES // most_bytes, few))
         super().__init__(
             zmq.PULL if socket == "pull" else zmq.SUB,
             {zmq.RCVHWM: hwm, zmq.MAXMSGSIZE: most_bytes, zmq.LINGER: 0},
@@ -117,7 +150,7 @@ class PlainIn(_Plain):
         if socket == "sub":
             self._socket.set(zmq.SUBSCRIBE, topic.encode())
         self._most_parts = most_parts
-        self._attach(endpoint, bind)
+        self._attach(place, hwm * usual_bytes + most_bytes + MORE_BYTES)
         self._fd = int(self._socket.get(zmq.FD))
 
     def fileno(self) -> int:
@@ -136,14 +169,20 @@ class PlainIn(_Plain):
         """
         recv = self._socket.recv
         try:
-            part = recv(zmq.NOBLOCK, copy=False)
+            part = first = recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
+        door = self.door
+        size = 0 if door is None else door.wire_bytes(len(part))
         parts: list[Part] = [part.buffer]
         while part.more:
             part = recv(zmq.NOBLOCK, copy=False)
+            if door is not None:
+                size += door.wire_bytes(len(part))
             if len(parts) <= self._most_parts:
                 parts.append(part.buffer)
+        if door is not None:
+            door.took(first, size)
         return parts
 
 
@@ -155,12 +194,15 @@ class PlainOut(_Plain):
     """
 
     def __init__(
-        self, endpoint: str, *, socket: Literal["pub", "push"], bind: bool, hwm: int
+        self, place: Place, *, socket: Literal["pub", "push"], hwm: int
     ) -> None:
-        options: dict[int, Any] = {zmq.SNDHWM: hwm}
+        options: dict[int, Any] = {
+            zmq.SNDHWM: hwm,
+            zmq.MAXMSGSIZE: MOST_SUBSCRIPTION_BYTES,
+        }
         options[zmq.XPUB_NODROP if socket == "pub" else zmq.IMMEDIATE] = 1
         super().__init__(zmq.PUB if socket == "pub" else zmq.PUSH, options)
-        self._attach(endpoint, bind)
+        self._attach(place, OUT_ALLOWANCE_BYTES)
 
     def send(self, parts: Sequence[Part], wait_s: float = 0.0) -> bool:
         """Whether the parts went out within `wait_s`."""

@@ -13,11 +13,20 @@ from streamproc import wire
 from streamproc.errors import PlacementError, WireError
 from streamproc.frame import Frame
 from streamproc.transport import notes
+from streamproc.transport.curve import Lock, Pass, fit_lock, show_pass
+from streamproc.transport.door import Door
 from streamproc.transport.protocol import Receiver, Sealed, Sender
 
 RECONNECT_MS = 5
 RECONNECT_MAX_MS = 100
 LINGER_MS = 1000
+MOST_UNHEARD_BYTES = 1 << 20  # of what a consumer said; its notes are tiny
+MOST_HANDSHAKE_BYTES = 1024  # CURVE's own commands have to pass too
+MOST_PARTS = wire.MAX_ARRAYS + 3  # a head, an index, a header, its arrays
+# A link between hosts that goes down says nothing, and TCP asks again ever more rarely:
+# after a minute, half a minute later. So beats tell of it, and a new link is tried.
+BEAT_MS, BEATLESS_MS = 200, 800
+CONNECT_MS, HANDSHAKE_MS = 500, 1000
 
 
 class Taken(NamedTuple):
@@ -56,6 +65,18 @@ def wait_readable(waits: list[Any], wait_ns: int) -> set[Any]:
     return {one for one, _ in ready}
 
 
+def watch_link(socket: zmq.Socket[bytes]) -> None:
+    """Notice within a second that a TCP link is down, and connect anew once it is up.
+
+    What was on its way is sent again by the edge's protocol.
+    """
+    socket.set(zmq.HEARTBEAT_IVL, BEAT_MS)
+    socket.set(zmq.HEARTBEAT_TIMEOUT, BEATLESS_MS)
+    socket.set(zmq.HEARTBEAT_TTL, BEATLESS_MS)
+    socket.set(zmq.CONNECT_TIMEOUT, CONNECT_MS)
+    socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+
+
 def edge_identity(edge: int) -> bytes:
     """The routing id of an edge's consumer."""
     return b"e" + edge.to_bytes(4, "big")
@@ -64,19 +85,31 @@ def edge_identity(edge: int) -> bytes:
 class Outbox:
     """Every edge that leaves this worker, on one ROUTER socket.
 
+    lock: who may connect; None on loopback and ipc, where whoever can reach it may.
     Raises PlacementError when the endpoint cannot be bound.
     """
 
-    def __init__(self, context: Context, endpoint: str) -> None:
+    def __init__(
+        self, context: Context, endpoint: str, lock: Lock | None = None
+    ) -> None:
         self.socket = context.socket(zmq.ROUTER)
+        self.door: Door | None = None
+        if lock is not None:
+            fit_lock(self.socket, lock)
+        if endpoint.startswith("tcp:"):
+            self.socket.set(zmq.IPV6, int("[" in endpoint))
+            unheard, encrypted = MOST_UNHEARD_BYTES, lock is not None
+            self.door = Door(context, self.socket, lock, unheard, encrypted)
         self.socket.set(zmq.ROUTER_HANDOVER, 1)
-        self.socket.set(zmq.MAXMSGSIZE, notes.MAX_NOTE_BYTES)
+        most = notes.MAX_NOTE_BYTES if lock is None else MOST_HANDSHAKE_BYTES
+        self.socket.set(zmq.MAXMSGSIZE, most)
         self.socket.set(zmq.SNDHWM, 0)  # credit bounds what is under way
         self.socket.set(zmq.RCVHWM, 0)
         self.socket.set(zmq.LINGER, LINGER_MS)
         try:
             self.socket.bind(endpoint)
         except zmq.ZMQError as error:
+            self.close()
             raise PlacementError(f"cannot bind {endpoint}: {error}") from error
         self.senders: dict[bytes, Sender] = {}
         self.refused = 0
@@ -88,7 +121,7 @@ class Outbox:
     def serve(self) -> None:
         """Take in what consumers said; call it when the socket is readable."""
         while True:
-            identity, *parts = self.socket.recv_multipart(zmq.NOBLOCK)
+            identity, *parts = self._recv()
             sender = self.senders.get(identity)
             if sender is None or len(parts) != 1:
                 self.refused += 1
@@ -98,6 +131,22 @@ class Outbox:
                 self._hear(sender, parts[0])
             if not int(self.socket.get(_EVENTS)) & _READABLE:
                 return
+
+    def _recv(self) -> list[bytes]:
+        """One sending, identity first; of too many parts, some."""
+        door = self.door
+        if door is None:
+            return self.socket.recv_multipart(zmq.NOBLOCK)
+        frame = first = self.socket.recv(zmq.NOBLOCK, copy=False)
+        parts = [first.bytes]
+        size = 0  # the identity is no part of what came
+        while frame.more:
+            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+            size += door.wire_bytes(len(frame))
+            if len(parts) <= 2:
+                parts.append(frame.bytes)
+        door.took(frame, size)
+        return parts
 
     def _hear(self, sender: Sender, part: bytes) -> None:
         try:
@@ -123,6 +172,8 @@ class Outbox:
 
     def close(self) -> None:
         """Close, letting what was sent go out for at most LINGER_MS."""
+        if self.door is not None:
+            self.door.close()
         self.socket.close()
 
 
@@ -132,7 +183,10 @@ def _small(part: wire.Part) -> bool:
 
 
 class Inbox:
-    """One edge that comes into this worker, on a DEALER socket."""
+    """One edge that comes into this worker, on a DEALER socket.
+
+    shown: who we are, and who the producer must be; None on loopback and ipc.
+    """
 
     def __init__(
         self,
@@ -140,6 +194,7 @@ class Inbox:
         edge: int,
         endpoint: str,
         receiver: Receiver,
+        shown: Pass | None = None,
     ) -> None:
         self.edge = edge
         self.receiver = receiver
@@ -148,6 +203,9 @@ class Inbox:
         self._decode = wire.Decoder().decode
         self.socket = context.socket(zmq.DEALER)
         self.socket.set(zmq.ROUTING_ID, edge_identity(edge))
+        self.socket.set(zmq.IPV6, int("[" in endpoint))
+        if shown is not None:
+            show_pass(self.socket, shown)
         # Together these make every reconnection send a probe, which the producer
         # answers with Who: that is how both learn that the other may be new.
         self.socket.set(zmq.PROBE_ROUTER, 1)
@@ -158,6 +216,8 @@ class Inbox:
         self.socket.set(zmq.SNDHWM, 0)
         self.socket.set(zmq.RCVHWM, 0)
         self.socket.set(zmq.LINGER, LINGER_MS)
+        if endpoint.startswith("tcp:"):
+            watch_link(self.socket)
         self.socket.connect(endpoint)
 
     def take(self) -> Taken | None:
@@ -177,7 +237,12 @@ class Inbox:
         if not parts[0]:
             return  # the producer's own probe
         while self.socket.get(zmq.RCVMORE):
-            parts.append(self.socket.recv(zmq.NOBLOCK, copy=False).buffer)
+            part = self.socket.recv(zmq.NOBLOCK, copy=False)
+            if len(parts) <= MOST_PARTS:
+                parts.append(part.buffer)
+        if len(parts) > MOST_PARTS:
+            self.refused += 1
+            return
         try:
             self._queue.extend(self.receiver.receive(notes.decode_from_producer(parts)))
         except WireError:
