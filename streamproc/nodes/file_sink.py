@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from streamproc.errors import GraphError, PlacementError
-from streamproc.frame import Array, Frame, Signature
+from streamproc.confine import Place
+from streamproc.errors import BadFrameError, GraphError, PlacementError
+from streamproc.frame import Array, Flags, Frame, Signature
 from streamproc.node import Node
 from streamproc.nodes.recording import Format, FramesFormat, NpyFormat
 from streamproc.wire import Part
@@ -31,11 +32,14 @@ class FileSinkConfig:
     path: of the file, inside root; .frames keeps whole frames, .npy their arrays only
     root: folder that is never left, neither by .. nor by a link
     overwrite: whether a file that is there already may be replaced
+    on_full_disk: stop ends the graph; drop counts the frames there is no room for and
+    goes on once there is, the first frame after flagged as coming after a gap
     """
 
     path: str
     root: str = "."
     overwrite: bool = False
+    on_full_disk: Literal["stop", "drop"] = "stop"
 
 
 class FileSink(Node[FileSinkConfig]):
@@ -50,12 +54,12 @@ class FileSink(Node[FileSinkConfig]):
         super().__init__(config)
         self._format: Format | None = None
         self._fd: int | None = None
-        self._frames = self._offset = 0
+        self._frames = self._offset = self._dropped = 0
+        self._gap = False  # frames were dropped since the last one written
         self._mine = False
 
     def accept(self, frame: Signature) -> None:
-        path = self._path()
-        form = FORMATS.get(path.suffix)
+        form = FORMATS.get(self._place().path.suffix)
         if form is None:
             raise GraphError(
                 f"path: expected a name ending in {' or '.join(FORMATS)}, "
@@ -63,36 +67,21 @@ class FileSink(Node[FileSinkConfig]):
             )
         self._format = form(frame)
 
-    def _path(self) -> Path:
+    def _place(self) -> Place:
         """The file meant. PlacementError for one that is not inside root."""
-        asked = self.config.path
-        if "\0" in asked + self.config.root:
-            raise PlacementError("path: expected a file name, got one with a NUL in it")
-        root = Path(self.config.root).resolve()
-        path = root / asked
-        if ".." in Path(asked).parts or not path.resolve().is_relative_to(root):
-            raise PlacementError(
-                f"{asked!r} is not inside {root}; name a file that is, or another root"
-            )
-        if not path.parent.is_dir():
-            raise PlacementError(f"no folder {path.parent}; create it, or name another")
-        if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
-            raise PlacementError(
-                f"{path} is not a regular file; name another, or remove it"
-            )
-        return path
+        return Place.of(self.config.root, self.config.path)
+
+    @property
+    def _path(self) -> Path:
+        """How messages call the file."""
+        return Path(self.config.root, self.config.path)
 
     def open(self, device: str) -> None:
         if device != "cpu":
             raise PlacementError(f"file.sink runs on 'cpu' only, not on {device!r}")
         if self._format is None:
             raise PlacementError("file.sink was not checked; call accept() first")
-        path = self._path()
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            self._fd = os.open(path, flags, 0o644)
-        except OSError as error:
-            raise PlacementError(f"cannot write {path}: {error.strerror}") from error
+        self._fd = self._place().open(os.O_RDWR | os.O_CREAT)
         # Whose file it is shows when a state is restored, or when it is not.
         empty = self._format.header(0)
         self._mine = os.pread(self._fd, len(empty) + 1, 0) in (b"", empty)
@@ -117,10 +106,27 @@ class FileSink(Node[FileSinkConfig]):
         form = self._opened()[1]
         if not self._mine:
             self._take_over()
-        self._offset += self._write(form.record(frame), self._offset)
+        if self._gap:
+            flags = frame.header.flags | Flags.GAP
+            frame = Frame(frame.header._replace(flags=flags), frame.arrays)
+        try:
+            self._offset += self._write(form.record(frame), self._offset)
+        except PlacementError as error:
+            self._drop(error)
+            return
+        self._gap = False
         self._frames += 1
         if isinstance(form, NpyFormat):  # its header says how many there are
             self._write([form.header(self._frames)], 0)
+
+    def _drop(self, error: PlacementError) -> None:
+        """Count a frame there is no room for; the first of many is said."""
+        if self.config.on_full_disk == "stop":
+            raise error
+        self._dropped += 1
+        if not self._gap:
+            self._gap = True
+            raise BadFrameError(f"{error}; frames are dropped until then") from error
 
     def _take_over(self) -> None:
         self._refuse_unless_overwrite()
@@ -129,7 +135,7 @@ class FileSink(Node[FileSinkConfig]):
     def _refuse_unless_overwrite(self) -> None:
         if not self.config.overwrite:
             raise PlacementError(
-                f"{self._path()} is there already; move it away, name another file, "
+                f"{self._path} is there already; move it away, name another file, "
                 "or set overwrite = true"
             )
 
@@ -147,7 +153,7 @@ class FileSink(Node[FileSinkConfig]):
             if error.errno not in _FULL:
                 raise
             raise PlacementError(
-                f"{self._path()}: no room for frame {self._frames} of {size} bytes "
+                f"{self._path}: no room for frame {self._frames} of {size} bytes "
                 f"({error.strerror}); those before it are safe; make room"
             ) from error
         return size
@@ -163,21 +169,30 @@ class FileSink(Node[FileSinkConfig]):
     @property
     def state(self) -> dict[str, Array]:
         frames = self._frames if self._mine else -1
-        return {"position": np.array([self._offset, frames], np.int64)}
+        return {
+            "position": np.array([self._offset, frames], np.int64),
+            "dropped": np.array([self._dropped, self._gap], np.int64),
+        }
 
     @state.setter
     def state(self, state: dict[str, Array]) -> None:
         offset, frames = map(int, state["position"])
+        self._dropped, gap = map(int, state.get("dropped", (0, 0)))
+        self._gap = bool(gap)
         if frames < 0:
             return
         size = os.fstat(self._opened()[0]).st_size
         if size < offset:
             raise PlacementError(
-                f"{self._path()}: expected the {offset} bytes that were written before "
+                f"{self._path}: expected the {offset} bytes that were written before "
                 f"the crash, got {size}; restore the file, or start a new run"
             )
         self._go_on_from(offset, frames)
 
     def report(self) -> dict[str, float]:
-        """Frames in the file, and its size."""
-        return {"frames": float(self._frames), "bytes": float(self._offset)}
+        """Frames in the file, its size, and frames there was no room for."""
+        return {
+            "frames": float(self._frames),
+            "bytes": float(self._offset),
+            "dropped": float(self._dropped),
+        }

@@ -7,6 +7,7 @@ import time
 
 now_ns = time.monotonic_ns
 
+STEP_S = 1.0  # between two looks at the time of day
 _PR_SET_TIMERSLACK = 29
 
 
@@ -43,3 +44,21 @@ class Schedule:
         if now - due > self._period_ns:
             self.overruns += 1
         return due
+
+
+class TimeOfDay:
+    """Notices when somebody sets the clock that live sources stamp frames with."""
+
+    def __init__(self) -> None:
+        self._ahead_ns = _ahead_ns()
+
+    def step_s(self) -> float:
+        """By how much it was set since the last call; 0 for less than STEP_S."""
+        ahead_ns = _ahead_ns()
+        step_s = (ahead_ns - self._ahead_ns) / 1e9
+        self._ahead_ns = ahead_ns  # a clock that is slewed drifts, and is not a step
+        return step_s if abs(step_s) >= STEP_S else 0.0
+
+
+def _ahead_ns() -> int:
+    return time.time_ns() - time.monotonic_ns()

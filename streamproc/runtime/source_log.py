@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from streamproc import wire
-from streamproc.errors import WireError
+from streamproc.errors import PlacementError, WireError
 from streamproc.frame import Frame
+from streamproc.runtime.checkpoint import FULL
 
 Fsync = Literal["none", "group", "always"]
 
@@ -27,17 +30,26 @@ class SourceLog:
     A record survives the process as soon as `append` returns; a power cut too with
     fsync = "always", and all but the last 15 with "group". What was acked is `trim`med
     and its room used again. Positions are opaque to the caller, who keeps them in its
-    checkpoint: recovery starts from one.
+    checkpoint: recovery starts from one. Room for all of it is taken at once.
+    Raises PlacementError where there is none.
     """
 
     def __init__(self, path: Path, size: int, fsync: Fsync = "none") -> None:
-        self._size = max(size, mmap.PAGESIZE)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._size = -(-max(size, mmap.PAGESIZE) // _ALIGN) * _ALIGN
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(fd, self._size)
+            os.posix_fallocate(fd, 0, self._size)
             self._map = mmap.mmap(fd, self._size)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise PlacementError(
+                f"{path}: no room for a source's log of {self._size} bytes "
+                f"({error.strerror}); make room, or lower its log_mib"
+            ) from error
         finally:
             os.close(fd)
+        self.lost = 0  # records that were damaged between whole ones
         self._fsync = fsync
         self._unsynced = 0
         self._head = self._tail = 0  # bytes ever written, ever trimmed
@@ -105,16 +117,41 @@ class SourceLog:
     ) -> Iterator[tuple[tuple[int, int], Frame]]:
         """The frames written since a position, each with its own position.
 
-        Appending goes on after the last of them.
+        Appending goes on after the last of them. Records that are damaged while later
+        ones are whole (a cut file, a bad disk) are passed by and counted as `lost`.
         """
         self._head, self._index = position
         self._tail = self._head
         while True:
             here = self.position
             frame = self._read()
-            if frame is None:
+            if frame is not None:
+                yield here, frame
+            elif not self._pass_by():
                 return
-            yield here, frame
+
+    def _pass_by(self) -> bool:
+        """Go to the next whole record after a damaged one, if there is one."""
+        heads = np.frombuffer(self._map, "<u8").reshape(-1, _ALIGN // 8)
+        index, previous = heads[:, 0], heads[:, 1]
+        offset = np.arange(len(heads), dtype=np.uint64) * np.uint64(_ALIGN)
+        # A record stands where the one before it ended, or else at the beginning.
+        placed = (previous % np.uint64(self._size) == offset) | (offset == 0)
+        later = placed & (index > self._index + 1) & (previous > self._head)
+        found = sorted(
+            zip(index[later].tolist(), previous[later].tolist(), strict=True)
+        )
+        del heads, index, previous  # the mapping can be closed again
+        before = self.position
+        for number, head in found:
+            self._index, self._head = number - 1, head
+            here = self.position
+            if self._read() is not None:
+                self._head, self._index = here
+                self.lost += here[1] - before[1]
+                return True
+        self._head, self._index = before
+        return False
 
     def _read(self) -> Frame | None:
         for at in (self._head, self._head + self._size - self._head % self._size):
