@@ -51,7 +51,7 @@ class Task:
     @classmethod
     def read(cls, folder: Path, frame: int) -> Task:
         y, means, truth, noise_var = (
-            np.load(folder / f"{name}.npy")
+            np.load(folder / f"{name}.npy", allow_pickle=False)
             for name in ("y", "means", "truth", "noise_var")
         )
         scale = (2 * float(noise_var)) ** -0.5

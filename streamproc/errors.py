@@ -9,9 +9,10 @@
     │   └── PlacementError      a device, host, port or folder is not to be had
     ├── WireError               bytes that are not a frame; counted and dropped
     ├── FrameError              arrays that cannot be a frame, or not this stream's
-    │   └── BadFrameError       a node refuses one frame; quarantined, the node lives
+    │   ├── BadFrameError       a node refuses one frame; counted, the node lives
+    │   └── QuarantinedError    a node is spared a frame that crashed it before
     ├── NodeError               a node failed at a frame; its `on_error` decides
-    └── RunFailedError          a graph gave up (streamproc.runtime.supervisor)
+    └── RunFailedError          a graph gave up
 
 `EndOfStream` stands apart: it is how a source says that it is done. The kernels,
 which know nothing of streamproc, have a KernelError of their own.
@@ -59,6 +60,10 @@ class BadFrameError(FrameError):
     """Raised by a node that cannot use this one frame; the frame is set aside."""
 
 
+class QuarantinedError(FrameError):
+    """A frame on which a node crashed its process before; set aside, not tried."""
+
+
 class NodeError(StreamprocError):
     """A node raised while processing. Carries the node's name and the frame's seq."""
 
@@ -70,6 +75,10 @@ class NodeError(StreamprocError):
         super().__init__(f"{at}: {type(cause).__name__}: {cause}{place}")
         self.node = node
         self.seq = seq
+
+
+class RunFailedError(StreamprocError):
+    """A graph gave up while it ran, and why."""
 
 
 class EndOfStream(Exception):

@@ -35,6 +35,7 @@ class Mount:
         self.name = name
         self.node = node
         self.outputs = outputs
+        self.is_open = False
         self.next_seq = [0] * len(outputs)
         self._process = node.process
         self._streams = [f"{name}:{port}" for port in outputs]

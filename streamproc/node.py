@@ -38,6 +38,10 @@ class Node(Generic[ConfigT]):
     # may take. A kind that `degrades` does less then, and flags the frame DEGRADED.
     deadline_us: float | None = None
     degrades: ClassVar[bool] = False
+    # True: open, process and close touch nothing outside their process (no file, no
+    # socket) and do not ask `resumed`, so a spare process may try them on zeros, and
+    # open a node ahead of time.
+    rehearses: ClassVar[bool] = False
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config

@@ -316,8 +316,8 @@ def test_hosts_beyond_loopback_need_keys(host):
     far = node("disk", "sink", host=host)
     text = refused([SCENE, far], ["scene:truth -> disk"], PlacementError)
     assert text == (
-        f"nodes.disk: host '{host}' is beyond this machine; it needs keys, which "
-        "come with authenticated edges"
+        f"nodes.disk: host '{host}' is beyond this machine, which needs keys; add keys "
+        '= "FOLDER" to [graph], made by `streamproc keys make FOLDER`, or use 127.0.0.1'
     )
 
 

@@ -355,8 +355,9 @@ MISTAKES = {
         'kind = "sink"',
         'kind = "sink"\nhost = "10.0.0.7"',
         20,
-        "nodes.disk: host '10.0.0.7' is beyond this machine; it needs keys, which "
-        "come with authenticated edges",
+        "nodes.disk: host '10.0.0.7' is beyond this machine, which needs keys; add "
+        'keys = "FOLDER" to [graph], made by `streamproc keys make FOLDER`, or use '
+        "127.0.0.1",
     ),
     "two hosts for one worker": (
         'kind = "sink"',

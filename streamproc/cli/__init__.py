@@ -32,6 +32,9 @@ COMMANDS = {
     "tune": "tune clutter filters that nobody trained",
     "models": "list the trained models, or show one's card",
     "evaluate": "score learned nodes on scenes that none has seen",
+    "keys": "make, show and exchange the keys of edges beyond this machine",
+    "deploy": "write a systemd unit for a graph",
+    "quarantine": "list the frames that crashed a node, or record them again",
     "doctor": "say what this machine has and lacks",
 }
 
@@ -52,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StreamprocError as error:
         return _said(error, words, FAILED)
     except KeyboardInterrupt:
+        from streamproc.cli.command import deafen
+
+        deafen()
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has left; Python must not flush into it at exit.
@@ -84,7 +90,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_Version)
+    parser.add_argument("-V", "--version", action=_Version)
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         if name == command:

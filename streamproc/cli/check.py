@@ -28,8 +28,10 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print every edge with what flows on it, and a count."""
     from streamproc.config import check
+    from streamproc.runtime.plan import addresses, own_key
 
     graph = check(args.file)
+    own_key(graph, addresses(graph))
     if args.json:
         print_json(as_json(graph))
         return 0

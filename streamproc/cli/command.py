@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import math
+import signal
 import tempfile
 import textwrap
 from collections.abc import Callable
@@ -48,6 +50,15 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def deafen() -> None:
+    """A command is done: signals that come now are late, and change no exit code."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    # Python gives the signals their default actions back before it is gone.
+    atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, numbers)
 
 
 def counted(number: int, noun: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamproc.cli.command import add_command, print_json
+from streamproc.cli.command import add_command, deafen, print_json
 from streamproc.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="DIR",
         help="keep checkpoints and logs in DIR, and go on from what is there",
     )
+    parser.add_argument(
+        "--root",
+        default="",
+        metavar="DIR",
+        help="no node writes outside of DIR, whatever root the file names",
+    )
 
 
 def _seconds(text: str) -> float:
@@ -61,11 +68,15 @@ def run(args: argparse.Namespace) -> int:
     from streamproc.runtime.summary import summarise
     from streamproc.runtime.supervisor import Supervisor
 
-    graph = check(args.file)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until a run listens
+    graph = check(args.file, args.root)
     supervisor = Supervisor(graph, args.state, _say, frames=args.frames)
+    for number in (signal.SIGINT, signal.SIGTERM):  # while it runs, it listens itself
+        signal.signal(number, lambda *_: supervisor.stop())
     started = time.monotonic()
     progress = Progress(supervisor, args.duration, args.frames)
     figures = supervisor.run(args.duration, progress.show)
+    deafen()
     progress.clear()
     summary: dict[str, Any] = summarise(graph, figures)
     summary["seconds"] = round(time.monotonic() - started, 3)

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 _LATENCY = ("p50", "p99", "p99.9", "max")
-_TROUBLE = ("skipped", "late", "unpaired", "overruns", "overrun")
+_TROUBLE = (
+    "skipped",
+    "quarantined",
+    "fallen",
+    "late",
+    "unpaired",
+    "overruns",
+    "overrun",
+)
 
 
 def summary_tables(summary: dict[str, Any]) -> str:

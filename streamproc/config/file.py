@@ -8,11 +8,18 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from streamproc.config.lines import line_index, line_of
 from streamproc.config.sentences import NAME, edges_of, find
-from streamproc.errors import ConfigError, GraphError, RefusedError, nearest
+from streamproc.confine import narrowed
+from streamproc.errors import (
+    ConfigError,
+    GraphError,
+    PlacementError,
+    RefusedError,
+    nearest,
+)
 from streamproc.graph import (
     EdgeOptions,
     EdgeSpec,
@@ -20,12 +27,22 @@ from streamproc.graph import (
     GraphSpec,
     NodeOptions,
     NodeSpec,
+    Patience,
     settled,
 )
 from streamproc.graph import build as build_graph
 from streamproc.node import Node, Ports, config_type, ports
 from streamproc.nodes import kind as kind_of
-from streamproc.schema import KeyPath, SchemaError, build, key_text, keys, shown
+from streamproc.schema import (
+    Above,
+    KeyPath,
+    Min,
+    SchemaError,
+    build,
+    key_text,
+    keys,
+    shown,
+)
 
 OPTIONS = tuple(field.name for field in fields(NodeOptions))
 
@@ -37,20 +54,31 @@ class GraphTable:
     edges: sentences such as "scene -> tracker -> disk"
     name: what the graph is called; the file's own name if empty
     workers: "one" lets a single process run all nodes
+    keys: folder made by `streamproc keys make`, for edges beyond this machine
+    root: folder that no node writes outside of; a node's own root is inside it
+    restarts: how many lives of a worker in a row may lead nowhere before the graph ends
+    within_s: and how close together they have to be
     """
 
     edges: tuple[str, ...]
     name: str = ""
     workers: Literal["", "one"] = ""
+    keys: str = ""
+    root: str = ""
+    restarts: Annotated[int, Min(0)] = 5
+    within_s: Annotated[float, Above(0)] = 30
 
 
-def check(path: str | os.PathLike[str]) -> Graph:
+def check(path: str | os.PathLike[str], root: str = "") -> Graph:
     """Load a graph file and build its graph; refuses all that can be refused."""
-    return build_graph(load(path))
+    return build_graph(load(path, root))
 
 
-def load(path: str | os.PathLike[str]) -> GraphSpec:
-    """Read a graph file. ConfigError says file:line, key, expected and got."""
+def load(path: str | os.PathLike[str], root: str = "") -> GraphSpec:
+    """Read a graph file. ConfigError says file:line, key, expected and got.
+
+    root: in place of the graph's own, from who runs it.
+    """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -58,10 +86,10 @@ def load(path: str | os.PathLike[str]) -> GraphSpec:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}:{line}: expected UTF-8 text") from error
-    return loads(text, os.fspath(path))
+    return loads(text, os.fspath(path), root)
 
 
-def loads(text: str, path: str = "graph.toml") -> GraphSpec:
+def loads(text: str, path: str = "graph.toml", root: str = "") -> GraphSpec:
     """Like load, for a text; path is how errors call it."""
     try:
         values, lines = tomllib.loads(text), line_index(text)
@@ -69,7 +97,7 @@ def loads(text: str, path: str = "graph.toml") -> GraphSpec:
         raise _not_toml(error, text, path) from error
     except RecursionError as error:
         raise ConfigError(f"{path}:1: lists or tables nested too deep") from error
-    return _Reader(path, lines, values).graph()
+    return _Reader(path, lines, values).graph(root)
 
 
 def _not_toml(error: tomllib.TOMLDecodeError, text: str, path: str) -> ConfigError:
@@ -91,11 +119,14 @@ class _Reader:
     ) -> None:
         self.path, self.lines, self.values = path, lines, values
 
-    def graph(self) -> GraphSpec:
+    def graph(self, root: str) -> GraphSpec:
         self.check_tables()
         try:
             table = build(GraphTable, self.values["graph"], ("graph",))
-            nodes = {name: self.node(name) for name in self.values["nodes"]}
+            nodes = {
+                name: self.confined(root or table.root, self.node(name))
+                for name in self.values["nodes"]
+            }
             name = table.name or Path(self.path).stem
             if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
                 expected = "letters, digits, '_', '.' and '-'"
@@ -104,7 +135,13 @@ class _Reader:
         except SchemaError as error:
             raise self.refuse(error.key_path, error.problem) from error
         return GraphSpec(
-            name=name, nodes=nodes, edges=edges, workers=table.workers, path=self.path
+            name=name,
+            nodes=nodes,
+            edges=edges,
+            workers=table.workers,
+            path=self.path,
+            keys=table.keys,
+            patience=Patience(restarts=table.restarts, within_s=table.within_s),
         )
 
     def refuse(self, key_path: KeyPath, problem: object) -> ConfigError:
@@ -153,6 +190,18 @@ class _Reader:
             options=build(NodeOptions, shared, path),
             line=line_of(self.lines, path),
         )
+
+    def confined(self, root: str, node: NodeSpec) -> NodeSpec:
+        """A node that writes, writing inside the graph's root."""
+        own, path = (getattr(node.config, key, None) for key in ("root", "path"))
+        if not root or not isinstance(own, str) or not isinstance(path, str):
+            return node
+        try:
+            inner = narrowed(root, own, path)
+        except PlacementError as error:
+            key_path = ("nodes", node.name, "root")
+            raise SchemaError(key_path, problem=str(error)) from error
+        return replace(node, config=replace(node.config, root=root, path=inner))
 
     def kind(self, path: KeyPath, table: Mapping[str, Any]) -> type[Node[Any]]:
         name = table.get("kind")

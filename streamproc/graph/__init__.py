@@ -17,6 +17,7 @@ from streamproc.graph.spec import (
     GraphSpec,
     NodeOptions,
     NodeSpec,
+    Patience,
     refusal,
     settled,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "GraphSpec",
     "NodeOptions",
     "NodeSpec",
+    "Patience",
     "PlacedNode",
     "build",
     "refusal",

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 from streamproc.errors import GraphError, RefusedError
 from streamproc.frame import Signature
+from streamproc.graph.fallback import check_fallback
 from streamproc.graph.place import check_feedback, placed
 from streamproc.graph.spec import (
     EdgeOptions,
     EdgeSpec,
     GraphSpec,
     NodeSpec,
+    Patience,
     refusal,
     settled,
 )
@@ -58,12 +60,15 @@ class Graph:
     """A checked graph; nodes in topological order, edges as the file has them.
 
     workers: node names by worker, in the order in which one loop calls them.
+    keys: the folder of keys for edges beyond this machine; empty: none are.
     """
 
     name: str
     nodes: dict[str, PlacedNode]
     edges: list[Edge]
     workers: dict[str, list[str]]
+    patience: Patience
+    keys: str = ""
 
 
 class _Parts(NamedTuple):
@@ -196,7 +201,9 @@ def _signed(parts: _Parts, order: list[str]) -> Graph:
     for name in order:
         workers.setdefault(parts.workers[name], []).append(name)
     in_file_order = [edges[number] for number in sorted(edges)]
-    return Graph(parts.spec.name, nodes, in_file_order, workers)
+    spec = parts.spec
+    patience, keys = spec.patience, spec.keys
+    return Graph(spec.name, nodes, in_file_order, workers, patience, keys)
 
 
 def _drawn(parts: _Parts, number: int, nodes: dict[str, PlacedNode]) -> Edge:
@@ -226,6 +233,7 @@ def _placed_node(parts: _Parts, name: str, fed: dict[str, Edge]) -> PlacedNode:
     try:
         signatures = {port: edge.signature for port, edge in inputs.items()}
         outputs = output_signatures(node, signatures)
+        check_fallback(asked, signatures, outputs)
     except RefusedError as error:
         names = ", ".join(edge.name for edge in inputs.values())
         came_by = f", from {names}" if names else ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 
+from streamproc.addresses import is_loopback
 from streamproc.errors import GraphError, PlacementError
 from streamproc.graph.spec import EdgeSpec, GraphSpec, refusal
 
@@ -17,10 +17,11 @@ def placed(spec: GraphSpec) -> dict[str, str]:
     first: dict[str, str] = {}
     for name, node in spec.nodes.items():
         host = node.options.host
-        if host and not _is_loopback(host):
+        if host and not spec.keys and not is_loopback(host):
             problem = (
-                f"host {host!r} is beyond this machine; it needs keys, which come "
-                "with authenticated edges"
+                f"host {host!r} is beyond this machine, which needs keys; add keys = "
+                '"FOLDER" to [graph], made by `streamproc keys make FOLDER`, or use '
+                "127.0.0.1"
             )
             raise refusal(spec, node, problem, PlacementError)
         workers[name] = ONE if spec.workers else node.options.worker or name
@@ -32,13 +33,6 @@ def placed(spec: GraphSpec) -> dict[str, str]:
             )
             raise refusal(spec, node, problem, PlacementError)
     return workers
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_feedback(

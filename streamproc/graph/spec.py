@@ -16,6 +16,9 @@ WORKER = Like(r"[A-Za-z0-9_-]*", "letters, digits, '_' and '-'")  # names files 
 Dtype = Literal[
     "", "u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "c8", "c16", "b1"
 ]
+_Scalar = bool | int | float | str
+_Lists = tuple[_Scalar, ...] | tuple[tuple[_Scalar, ...], ...]
+Setting = _Scalar | _Lists | dict[str, _Scalar | _Lists | dict[str, _Scalar]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +26,17 @@ class NodeOptions:
     """Keys that every node may have, beside those of its kind.
 
     worker: nodes with the same worker share one loop; empty: a process of its own
-    host: empty: this host, over ipc; a loopback address: tcp
+    host: empty: this host, over ipc; a loopback address: tcp; beyond: tcp with keys
     device: where the node computes
     join: how frames of several inputs meet: on equal t0_ns, or whatever is newest
     join_depth: how many frames wait for a partner before they are counted as lost
-    on_error: what becomes of the node when it raises
+    on_error: what becomes of a frame on which the node raises, or crashes its process
+    twice: it ends the graph; it is left out; it is tried once more, the worker started
+    again, and then left out; or the fallback takes over from it on
+    fallback: kind and config of the node that takes over, with the same ports
+    hang_s: how long one process() may go on before its worker is started again
+    quarantine_mib: room for frames that crashed the node, kept to be looked at
+    keep_refused: whether frames that the node refuses are kept there too
     deadline_us: how long one process() may take
     on_late: what becomes of a frame that missed the deadline; degrade: a node that can
     do less for a frame does, rather than miss it
@@ -40,7 +49,11 @@ class NodeOptions:
     device: Literal["cpu", "gpu"] = "cpu"
     join: Literal["time", "latest"] = "time"
     join_depth: Annotated[int, Min(1)] = 32
-    on_error: Literal["fail", "skip", "restart"] = "fail"
+    on_error: Literal["fail", "skip", "restart", "fallback"] = "fail"
+    fallback: dict[str, Setting] = field(default_factory=dict)
+    hang_s: Annotated[float, Above(0)] = 10
+    quarantine_mib: Annotated[float, Min(0)] = 16
+    keep_refused: bool = False
     deadline_us: Annotated[float, Above(0)] | None = None
     on_late: Literal["count", "drop", "degrade"] = "count"
     log_mib: Annotated[float, Min(0)] = 16
@@ -49,6 +62,11 @@ class NodeOptions:
     def __post_init__(self) -> None:
         if self.on_late != "count" and self.deadline_us is None:
             raise ValueError(f'on_late = "{self.on_late}" needs a deadline_us')
+        if (self.on_error == "fallback") != bool(self.fallback):
+            raise ValueError(
+                'on_error = "fallback" and fallback = { kind = "...", ... } need each '
+                "other"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,14 +148,32 @@ class EdgeSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How often a worker may be started again, as Erlang's supervisors have it.
+
+    Counted are lives in which nothing got done; more than `restarts` of them within
+    `within_s`, and the graph gives up.
+    """
+
+    restarts: int = 5
+    within_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GraphSpec:
-    """A whole graph as asked for. path: its file, for errors; may be empty."""
+    """A whole graph as asked for.
+
+    path: its file, for errors; may be empty. keys: the folder that edges beyond this
+    machine prove themselves with; empty: there are none such.
+    """
 
     name: str
     nodes: dict[str, NodeSpec]
     edges: tuple[EdgeSpec, ...]
     workers: Literal["", "one"] = ""
     path: str = ""
+    keys: str = ""
+    patience: Patience = Patience()
 
 
 def refusal(

@@ -66,7 +66,7 @@ def kind(name: str) -> type[Node[Any]]:
     Modules are found as Python finds them, the current folder included. GraphError
     with the nearest name if there is none, or with why it cannot be imported.
     """
-    where = name if ":" in name else kinds().get(name)
+    where = name if ":" in name else KINDS.get(name) or kinds().get(name)
     if where is None:
         raise GraphError(f"no node kind {name!r}{nearest(name, kinds())}")
     module, _, attribute = where.partition(":")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -70,6 +70,8 @@ class Clutter(Node[ConfigT], ABC):
     A kind says in `stream` how images are separated. One that answers later than at
     once overrides `process` and `finish`, and uses `take` and `give`.
     """
+
+    rehearses: ClassVar[bool] = True
 
     @property
     @abstractmethod

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -103,6 +103,8 @@ class Detector(Node[DetectionConfigT], ABC):
     over. Framing does not change a bit. What is not finite is an erasure, counted,
     and its frame flagged QUARANTINED.
     """
+
+    rehearses: ClassVar[bool] = True
 
     informed = False  # whether frames bring priors
 

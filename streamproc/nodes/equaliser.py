@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -131,6 +131,8 @@ class Equaliser(Node[EqualiserConfig]):
     each that comes in; the rest when inputs are over. Framing does not change a bit.
     What is not finite is an erasure, counted, its frame flagged QUARANTINED.
     """
+
+    rehearses: ClassVar[bool] = True
 
     def __init__(self, config: EqualiserConfig) -> None:
         super().__init__(config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class Fuse(Node[FuseConfig]):
     so that each fast frame goes with the newest slow one. More sensors: one fuse
     behind the other.
     """
+
+    rehearses: ClassVar[bool] = True
 
     def accept(self, fast: Signature, slow: Signature) -> Signature:
         one, other = (s.require(dtype=("f8", "f4")) for s in (fast, slow))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from streamproc.frame import Frame, Signature
 from streamproc.node import Node
@@ -15,6 +16,8 @@ class IdentityConfig:
 
 class Identity(Node[IdentityConfig]):
     """Gives each frame back unchanged, on any device."""
+
+    rehearses: ClassVar[bool] = True
 
     def accept(self, frame: Signature) -> Signature:
         return frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ def load(config: FileSourceConfig, read: bool) -> Reel:
     """
     path = Path(config.path)
     try:
+        _check_regular(path)
         if path.suffix == ".frames":
             return _recording(config, path)
         if path.suffix == ".npz":
@@ -45,6 +47,14 @@ def load(config: FileSourceConfig, read: bool) -> Reel:
         ) from error
     except GraphError as error:
         raise GraphError(f"{path}: {error}; correct dtype or dims") from error
+
+
+def _check_regular(path: Path) -> None:
+    """Reading a FIFO would wait for its writer, before anything has started."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ArtifactError(
+            f"{path}: expected a file to read, got something else; check the path"
+        )
 
 
 def _recording(config: FileSourceConfig, path: Path) -> Reel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class LocaliseConfig:
 
 class _Localise(Node[LocaliseConfig], ABC):
     """What both kinds share: one image to look in, one to measure the noise in."""
+
+    rehearses: ClassVar[bool] = True
 
     def _accepted(self, bubbles: Signature) -> Signature:
         spec = bubbles.require(dtype=("c8", "f4"), ndim=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class PowerDoppler(Node[PowerDopplerConfig]):
     that is not finite or does not fit.
     [Bercoff et al., IEEE Trans. Ultrason. Ferroelectr. Freq. Control 58(1), 2011]
     """
+
+    rehearses: ClassVar[bool] = True
 
     def accept(self, bubbles: Signature) -> Signature:
         spec = bubbles.require(dtype=("c8", "f4"), ndim=2)

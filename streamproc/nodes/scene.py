@@ -128,6 +128,7 @@ class _SceneSource(Source[SceneConfigT], ABC):
     """Simulated time: frame n was taken at n / rate_hz, whenever it is asked for."""
 
     replayable: ClassVar[bool] = True
+    rehearses: ClassVar[bool] = True
 
     def __init__(self, config: SceneConfigT) -> None:
         super().__init__(config)

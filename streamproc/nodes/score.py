@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class Score(Node[ScoreConfig]):
     float) the LLR log P(1) / P(0), whose sign counts; zero is an error. Raises
     BadFrameError for an estimate that is not finite.
     """
+
+    rehearses: ClassVar[bool] = True
 
     def __init__(self, config: ScoreConfig) -> None:
         super().__init__(config)

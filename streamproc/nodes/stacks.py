@@ -7,7 +7,7 @@ import mmap
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from streamproc.errors import ArtifactError
 from streamproc.frame import CODES, DTYPES, Array, ArraySpec
 
 MOST_NPZ_BYTES = 4 << 30  # unpacked; it is read into memory
+MOST_ENTRIES = 1000  # of an .npz, each of which has a header to be read
 # What NumPy and zipfile raise for bytes that are no array.
 _GARBLED = (
     ValueError,
@@ -109,29 +110,58 @@ def _mapped(path: Path, stored: Stored) -> Array:
 
 
 def npz_headers(path: Path) -> dict[str, Stored]:
-    """The arrays of an .npz file by name, none of them read yet."""
+    """The arrays of an .npz file by name, none of them read yet.
+
+    What it unpacks to is bounded: by sizes that zipfile does not unpack beyond, and
+    by headers that may not ask for more than those.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-            if size > MOST_NPZ_BYTES:
-                raise ArtifactError(
-                    f"{path}: unpacks to {size} bytes, at most {MOST_NPZ_BYTES}; "
-                    "store it as .npy, which is mapped"
-                )
-            found = {}
+            _check_sizes(path, archive.infolist())
+            found: dict[str, Stored] = {}
             for entry in archive.infolist():
+                name = entry.filename.removesuffix(".npy")
                 with archive.open(entry) as file:
-                    name = entry.filename.removesuffix(".npy")
-                    found[name] = npy_header(file, f"{path}: {name}")
+                    stored = npy_header(file, f"{path}: {name}")
+                size = stored.offset + stored.nbytes
+                if name in found or size > entry.file_size:
+                    raise ArtifactError(
+                        f"{path}: {name}: expected one array, of {entry.file_size} "
+                        f"bytes, got one of {size}, or two; write it again with NumPy"
+                    )
+                found[name] = stored
             return found
     except _GARBLED as error:
         raise ArtifactError(f"{path}: expected an .npz, got {error!s:.120}") from error
+
+
+def _check_sizes(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    for entry in entries:
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ArtifactError(
+                f"{path}: {entry.filename!r:.60}: expected it stored or deflated, as "
+                f"NumPy does, got method {entry.compress_type}; write it with NumPy"
+            )
+    size = sum(entry.file_size for entry in entries)
+    if size > MOST_NPZ_BYTES or len(entries) > MOST_ENTRIES:
+        raise ArtifactError(
+            f"{path}: expected at most {MOST_ENTRIES} arrays that unpack to "
+            f"{MOST_NPZ_BYTES} bytes, got {len(entries)} of {size}; store them as "
+            ".npy, which is mapped"
+        )
 
 
 def read_npz(path: Path, names: Mapping[str, Stored]) -> dict[str, Array]:
     """Some arrays of an .npz file, in memory."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
+            arrays = {name: archive[name] for name in names}
     except _GARBLED as error:
         raise ArtifactError(f"{path}: expected an .npz, got {error!s:.120}") from error
+    for name, array in arrays.items():
+        if (array.shape, array.dtype) != (names[name].shape, names[name].dtype):
+            raise ArtifactError(
+                f"{path}: {name}: expected {names[name].shape} {names[name].dtype} as "
+                f"its header said, got {array.shape} {array.dtype}; was it replaced?"
+            )
+    return arrays

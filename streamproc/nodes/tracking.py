@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -160,6 +160,8 @@ class Tracker(Node[TrackingConfigT], ABC):
     whose estimate is no longer finite begins again, counted and flagged DEGRADED.
     BadFrameError for a frame of another size or out of time order: the tracks live.
     """
+
+    rehearses: ClassVar[bool] = True
 
     def __init__(self, config: TrackingConfigT) -> None:
         super().__init__(config)

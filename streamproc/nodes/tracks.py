@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -83,6 +83,8 @@ class Tracks(Node[TracksConfig]):
     new track, at the place of the model's `start`.
     [Blackman, Popoli, Design and Analysis of Modern Tracking Systems, 1999, ch. 6]
     """
+
+    rehearses: ClassVar[bool] = True
 
     def __init__(self, config: TracksConfig) -> None:
         super().__init__(config)

@@ -8,18 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from streamproc import schema
 from streamproc.frame import DTYPES, Frame, Header, Signature
 from streamproc.mount import Mount
-from streamproc.node import Node, Source, config_type, output_signatures
-from streamproc.nodes import kind
+from streamproc.node import Source
 from streamproc.runtime.checkpoint import CheckpointFile
+from streamproc.runtime.crumb import Crumb
 from streamproc.runtime.feed import Feed
 from streamproc.runtime.inlet import Inlet
 from streamproc.runtime.join import Join
 from streamproc.runtime.ledger import read_record
+from streamproc.runtime.locks import lock_of, pass_of
+from streamproc.runtime.mounted import Kept, mounted, twin_of
+from streamproc.runtime.quarantine import FOLDER, Quarantine
 from streamproc.runtime.source_log import SourceLog
 from streamproc.runtime.station import Station, Target
+from streamproc.runtime.ward import Ward
 from streamproc.transport.protocol import (
     EVERY_SEQ,
     Done,
@@ -42,32 +45,56 @@ class Assembly:
         context: Context,
         file: CheckpointFile,
         say: Callable[[str, str], None],
+        kept: Kept,
     ) -> None:
         self.plan = plan
         self.record = read_record(file)
         self._context = context
         self._say = say
-        self.stations = {n["name"]: self._station(n) for n in plan["nodes"]}
+        self._kept = kept
+        self.crumb = Crumb(Path(plan["logs"]) / f"{plan['worker']}.crumb")
+        self.stations = {
+            entry["name"]: self._station(place, entry)
+            for place, entry in enumerate(plan["nodes"])
+        }
         self._wire_internal()
-        self.outbox = Outbox(context, plan["endpoint"]) if plan["outputs"] else None
+        self.outbox = None
+        if plan["outputs"]:
+            self.outbox = Outbox(context, plan["endpoint"], lock_of(plan))
         self.senders = {edge["edge"]: self._sender(edge) for edge in plan["outputs"]}
         self.inlets = [self._inlet(edge) for edge in plan["inputs"]]
         self.feeds = [self._feed(n) for n in plan["nodes"] if not n["inputs"]]
 
-    def _station(self, entry: dict[str, Any]) -> Station:
-        node_kind = kind(entry["kind"])
-        node: Node[Any] = node_kind(
-            schema.build(config_type(node_kind), entry["config"])
-        )
-        inputs = {
-            port: Signature.from_plain(plain) for port, plain in entry["inputs"].items()
-        }
-        mount = Mount(entry["name"], node, output_signatures(node, inputs))
+    def _mounted(self, entry: dict[str, Any]) -> Mount:
+        """A node that the spare has opened, or one that is still to be opened."""
+        return self._kept.pop((entry["name"], entry["kind"]), None) or mounted(entry)
+
+    def _station(self, place: int, entry: dict[str, Any]) -> Station:
+        mount = self._mounted(entry)
         options = entry["options"]
         join = None
-        if len(inputs) > 1:
-            join = Join(len(inputs), options["join"], self._feedback(entry["name"]))
-        return Station(mount, join, options, self._say)
+        if len(entry["inputs"]) > 1:
+            feedback = self._feedback(entry["name"])
+            join = Join(len(entry["inputs"]), options["join"], feedback)
+        ward = self._ward(mount, place, entry)
+        return Station(mount, join, options, self._say, ward)
+
+    def _ward(self, mount: Mount, place: int, entry: dict[str, Any]) -> Ward | None:
+        """What watches over a node whose failures are not the graph's end."""
+        options = entry["options"]
+        unwatched = options["on_error"] == "fail" and not options["keep_refused"]
+        if unwatched or not entry["inputs"]:
+            return None
+        inputs = {p: Signature.from_plain(s) for p, s in entry["inputs"].items()}
+        most_bytes = int(options["quarantine_mib"] * (1 << 20))
+        folder = Path(self.plan["logs"]) / FOLDER
+        quarantine = Quarantine(folder, mount.name, inputs, most_bytes)
+        asked = twin_of(entry)
+        twin = None if asked is None else self._mounted(asked)
+        ward = Ward(mount, place, self.crumb, quarantine, self._say, twin)
+        condemned = self.plan.get("condemned", {}).get(mount.name, [])
+        ward.condemned = {seq: cause for seq, cause in condemned}
+        return ward
 
     def _feedback(self, name: str) -> list[int]:
         return [
@@ -118,7 +145,8 @@ class Assembly:
                 duplicates=duplicates,
                 ended=over,
             )
-        inbox = Inbox(self._context, edge["edge"], edge["endpoint"], receiver)
+        shown = pass_of(self.plan, edge)
+        inbox = Inbox(self._context, edge["edge"], edge["endpoint"], receiver, shown)
         station = self.stations[edge["target"]]
         inlet = Inlet(edge["edge"], inbox, station, edge["port"])
         inlet.over = over

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any, cast
 
 from streamproc.errors import EndOfStream, FrameError, WireError
-from streamproc.frame import Flags, Frame
+from streamproc.frame import Flags, Frame, Header
 from streamproc.node import Source
 from streamproc.runtime.clock import Schedule, now_ns
 from streamproc.runtime.source_log import SourceLog
@@ -34,6 +34,7 @@ class Feed:
         self._backlog: deque[Frame] = deque()
         self._positions: deque[tuple[int, int]] = deque()  # of _backlog in the log
         self._waiting: Frame | None = None  # read, but the log has no room yet
+        self._gap = False  # frames were lost to a full log since the last one kept
         self._over = False
         self._paused = False
 
@@ -49,6 +50,12 @@ class Feed:
                 last = self._backlog[-1].header
                 self.station.mount.next_seq[0] = last.seq + 1
                 self._over = bool(last.flags & Flags.END)
+            if self.log.lost:
+                self.station.say(
+                    "error",
+                    f"lost node={self.station.name} frames={self.log.lost} its log is "
+                    "damaged; they are counted as dropped",
+                )
 
     @property
     def position(self) -> tuple[int, int] | None:
@@ -119,12 +126,20 @@ class Feed:
             read = self._read()
         if self._backlog and not blocked:
             self._positions.popleft()
-            self.station.hand_on((self._backlog.popleft(),))
+            frame = self._backlog.popleft()
+            self._skip_to(frame.header.seq)
+            self.station.hand_on((frame,))
             return True
         if self._over and not self._backlog and self._waiting is None:
             self.station.finish()
             return True
         return read
+
+    def _skip_to(self, seq: int) -> None:
+        """Frames before this one were lost with a piece of the log."""
+        for sender in self.station.senders[0]:
+            while sender.next_seq < seq:
+                sender.skip()
 
     def _may_read(self) -> bool:
         if self._over or self._waiting is not None:
@@ -168,9 +183,17 @@ class Feed:
                 return
             self.overrun += 1
             self.station.mount.next_seq[0] -= 1  # this seq goes to the next frame
+            self._gap = True
             if self.overrun == 1:
                 self.station.say("warn", f"overrun node={self.station.name} log full")
             return
+        if self._gap:
+            self._gap = False
+            frame = Frame(_gapped(frame.header), frame.arrays)
         self._positions.append(log.position)
         log.append(frame)
         self._backlog.append(frame)
+
+
+def _gapped(header: Header) -> Header:
+    return header._replace(flags=header.flags | Flags.GAP)

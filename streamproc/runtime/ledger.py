@@ -108,7 +108,7 @@ class Ledger:
                     if sender.on_full == "block"  # a lossy branch holds back nobody
                 },
                 states={
-                    name: station.mount.snapshot()
+                    name: station.acting.snapshot()
                     for name, station in self._stations.items()
                     if not station.ended
                 },
@@ -163,7 +163,9 @@ class Ledger:
         for name, station in self._stations.items():
             stored = record["stations"][name]
             if name in record["states"]:
-                station.mount.restore(unpack_arrays(record["states"][name]))
+                if station.ward is not None and "ward" in stored:
+                    station.ward.restore(stored["ward"])
+                station.acting.restore(unpack_arrays(record["states"][name]))
             _restore_station(station, stored)
 
 
@@ -190,6 +192,7 @@ def _station_record(station: Station) -> dict[str, Any]:
         "unpaired": unpaired,
         "next_seq": next_seq,
         "waiting": waiting,
+        **({"ward": station.ward.record()} if station.ward is not None else {}),
     }
 
 

@@ -10,9 +10,10 @@ import socket
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from streamproc import schema
+from streamproc import keys, schema
+from streamproc.addresses import bracketed, is_loopback, numeric
 from streamproc.errors import PlacementError
 from streamproc.graph import Edge, Graph, PlacedNode
 from streamproc.node import ports
@@ -24,28 +25,77 @@ _BASE_CHARS = 60
 _IPC_PATH_BYTES = 100  # sun_path holds 108, less what libzmq adds
 
 
+class Place(NamedTuple):
+    """Where a worker listens. locked: beyond this machine, so by keys only."""
+
+    endpoint: str
+    locked: bool
+
+    def reached(self) -> Plan:
+        """The same for who connects: from here, everywhere is reached on loopback."""
+        endpoint = self.endpoint.replace("//0.0.0.0:", "//127.0.0.1:")
+        endpoint = endpoint.replace("//[::]:", "//[::1]:")
+        return {"endpoint": endpoint, "locked": self.locked}
+
+
 def make_plans(
     graph: Graph, folder: Path, frames: int | None = None
 ) -> dict[str, Plan]:
     """One plan per worker; sockets, checkpoints and logs go into `folder`.
 
     frames: how many each source may give, if it does not end before.
-    Raises PlacementError when the folder's path is too long for local sockets.
+    Raises PlacementError when the folder's path is too long for local sockets, or for
+    keys that are not to be had. No secret key is in a plan, only whose pair to use.
     """
-    endpoints = {
-        worker: _endpoint(graph, worker, index, folder)
+    hosts = addresses(graph)
+    known = own_key(graph, hosts)
+    places = {
+        worker: Place(_endpoint(hosts[worker], index, folder), _beyond(hosts[worker]))
         for index, worker in enumerate(graph.workers)
     }
     return {
-        worker: {**_plan(graph, worker, endpoints, folder), "frames": frames}
+        worker: {
+            **_plan(graph, worker, places, folder),
+            "frames": frames,
+            "keys": known,
+        }
         for worker in graph.workers
     }
 
 
-def _endpoint(graph: Graph, worker: str, index: int, folder: Path) -> str:
-    host = graph.nodes[graph.workers[worker][0]].spec.options.host
-    if host:
-        return f"tcp://{_bracketed(host)}:{_free_port(host)}"
+def addresses(graph: Graph) -> dict[str, str]:
+    """Where every worker listens, names resolved once and for all; empty: over ipc.
+
+    Raises PlacementError for a name that means nothing.
+    """
+    hosts = {w: graph.nodes[n[0]].spec.options.host for w, n in graph.workers.items()}
+    return {worker: numeric(host) if host else "" for worker, host in hosts.items()}
+
+
+def own_key(graph: Graph, hosts: dict[str, str]) -> Plan | None:
+    """The folder and the public key that edges beyond this machine use, if any do.
+
+    hosts: addresses of the workers. PlacementError when keys are not to be had.
+    """
+    far = [address for address in hosts.values() if _beyond(address)]
+    if not far:
+        return None
+    if not graph.keys:
+        raise PlacementError(
+            f"host {far[0]} is beyond this machine, which needs keys; add keys = "
+            '"FOLDER" to [graph], made by `streamproc keys make FOLDER`'
+        )
+    folder = Path(graph.keys).absolute()
+    return {"folder": str(folder), "public": keys.show(folder).public}
+
+
+def _beyond(address: str) -> bool:
+    return bool(address) and not is_loopback(address)
+
+
+def _endpoint(address: str, index: int, folder: Path) -> str:
+    if address:
+        return f"tcp://{bracketed(address)}:{_free_port(address)}"
     path = str(folder / f"{index}.sock")
     if len(path.encode()) > _IPC_PATH_BYTES:
         raise PlacementError(
@@ -53,10 +103,6 @@ def _endpoint(graph: Graph, worker: str, index: int, folder: Path) -> str:
             "choose a shorter --state folder"
         )
     return f"ipc://{path}"
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _free_port(host: str) -> int:
@@ -69,12 +115,12 @@ def _free_port(host: str) -> int:
         raise PlacementError(f"host {host!r} has no free port: {error}") from error
 
 
-def _plan(graph: Graph, worker: str, endpoints: dict[str, str], folder: Path) -> Plan:
+def _plan(graph: Graph, worker: str, places: dict[str, Place], folder: Path) -> Plan:
     mine = set(graph.workers[worker])
     return {
         "graph": graph.name,
         "worker": worker,
-        "endpoint": endpoints[worker],
+        **places[worker]._asdict(),
         "checkpoint": str(folder / f"{worker}.checkpoint"),
         "logs": str(folder),
         "finished": [],
@@ -83,7 +129,7 @@ def _plan(graph: Graph, worker: str, endpoints: dict[str, str], folder: Path) ->
             _edge(graph, e) for e in graph.edges if e.internal and e.source in mine
         ],
         "inputs": [
-            {**_edge(graph, e), "endpoint": endpoints[graph.nodes[e.source].worker]}
+            {**_edge(graph, e), **places[graph.nodes[e.source].worker].reached()}
             for e in graph.edges
             if not e.internal and e.target in mine
         ],

@@ -6,12 +6,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from streamproc.errors import BadFrameError, FrameError, NodeError, WireError
+from streamproc.errors import (
+    BadFrameError,
+    FrameError,
+    NodeError,
+    QuarantinedError,
+    WireError,
+)
 from streamproc.frame import Frame
 from streamproc.mount import Mount, Outputs
 from streamproc.runtime.clock import now_ns
 from streamproc.runtime.join import Join
 from streamproc.runtime.metrics import Histogram
+from streamproc.runtime.mounted import open_mount
+from streamproc.runtime.ward import Ward
 from streamproc.transport import notes
 from streamproc.transport.protocol import Sender
 
@@ -35,6 +43,7 @@ class Station:
     join: Join | None
     options: dict[str, Any]
     say: Callable[[str, str], None]
+    ward: Ward | None = None  # where failures of the node are not the graph's end
     internal_ports: set[int] = field(default_factory=set)
     targets: list[list[Target]] = field(default_factory=list)
     senders: list[list[Sender]] = field(default_factory=list)
@@ -51,6 +60,7 @@ class Station:
     def __post_init__(self) -> None:
         deadline_us = self.options.get("deadline_us")
         self._deadline_ns = int(deadline_us * 1e3) if deadline_us else 0
+        self._call = self.mount if self.ward is None else self.ward
         self.targets = [[] for _ in self.mount.outputs]
         self.senders = [[] for _ in self.mount.outputs]
 
@@ -58,6 +68,19 @@ class Station:
     def name(self) -> str:
         """The node's name in the graph."""
         return self.mount.name
+
+    @property
+    def acting(self) -> Mount:
+        """The node at work: this one, or its fallback."""
+        return self.mount if self.ward is None else self.ward.mount
+
+    def open(self, resumed: bool) -> None:
+        """Open the node, and the one that may step in. Raises what they raise."""
+        mounts = [self.mount]
+        if self.ward is not None and self.ward.twin is not None:
+            mounts.append(self.ward.twin)
+        for mount in mounts:
+            open_mount(mount, self.options, resumed)
 
     def deliver(self, port: int, seq: int, frame: Frame) -> None:
         """A frame arrives on an input port."""
@@ -82,15 +105,18 @@ class Station:
     def _fire(self, frames: tuple[Frame, ...]) -> None:
         start = now_ns()
         try:
-            made = self.mount(frames)
+            made = self._call(frames)
         except FrameError as error:
             self._set_aside(frames, error)
             return
         except NodeError as error:
-            if self.options["on_error"] != "skip":
+            if self.options["on_error"] == "fallback":
+                made = self._fallen_back(frames, error)
+            elif self.options["on_error"] == "skip":
+                self._set_aside(frames, error)
+                return
+            else:
                 raise
-            self._set_aside(frames, error)
-            return
         took = now_ns() - start
         self.took.add(took)
         t_in_ns = frames[0].header.t_in_ns
@@ -98,10 +124,23 @@ class Station:
             self.age.add(start + took - t_in_ns)
         self.hand_on(made, took)
 
+    def _fallen_back(self, frames: tuple[Frame, ...], error: NodeError) -> Outputs:
+        """What the twin makes of the frame that its node failed on."""
+        assert self.ward is not None
+        if self.ward.fallen:
+            raise error
+        self.ward.fall(str(error))
+        return self.ward(frames)
+
     def _set_aside(self, frames: tuple[Frame, ...], error: Exception) -> None:
+        seq = frames[0].header.seq
+        if isinstance(error, QuarantinedError):  # the ward has counted and kept it
+            self.say("error", f"quarantined node={self.name} seq={seq} cause={error}")
+            return
         self.skipped += 1
+        if self.ward is not None and self.options["keep_refused"]:
+            self.ward.keep(frames, str(error))
         if isinstance(error, BadFrameError) or self.skipped == 1:
-            seq = frames[0].header.seq
             self.say("warn", f"skip node={self.name} seq={seq} cause={error}")
 
     def hand_on(self, made: Outputs, took_ns: int = 0) -> None:
@@ -147,7 +186,7 @@ class Station:
     def finish(self) -> None:
         """No frame will come any more: drain the node, then end."""
         if not self.ended and self._rest is None:
-            self._rest = self.mount.finish()
+            self._rest = self.acting.finish()
 
     @property
     def draining(self) -> bool:
@@ -165,9 +204,15 @@ class Station:
     def _end(self) -> None:
         """Close the node, tell everyone downstream."""
         self.ended, self._rest = True, None
-        self.report = self.mount.node.report()
-        self.mount.node.close()
+        self.report = self.acting.node.report()
+        self.close()
         self.tell_end()
+
+    def close(self) -> None:
+        """Close the node, and the one that would have stepped in."""
+        self.mount.node.close()
+        if self.ward is not None and self.ward.twin is not None:
+            self.ward.twin.node.close()
 
     def tell_end(self) -> None:
         """Tell everyone downstream that no frame will come from here."""

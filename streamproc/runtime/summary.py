@@ -78,7 +78,8 @@ def _node(graph: Graph, name: str, figures: dict[str, Figures]) -> dict[str, Any
     own = figures[worker]
     told = _told(own, "nodes", name)
     counts = {
-        key: told.get(key, 0) for key in ("frames", "skipped", "late", "unpaired")
+        key: told.get(key, 0)
+        for key in ("frames", "skipped", "quarantined", "fallen", "late", "unpaired")
     }
     feed = _told(own, "feeds", name)
     return {

@@ -3,72 +3,37 @@
 from __future__ import annotations
 
 import os
-import random
 import select
-import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from streamproc.errors import PlacementError, StreamprocError
+from streamproc.errors import PlacementError, RunFailedError
 from streamproc.graph import Graph
-from streamproc.runtime.checkpoint import newest_generation
-from streamproc.runtime.clock import now_ns
-from streamproc.runtime.control import Line, pair
-from streamproc.runtime.plan import FINISHED, Plan, lock, make_plans, state_folder
+from streamproc.notify import Notifier
+from streamproc.runtime.checkpoint import refuse_if_lost
+from streamproc.runtime.clock import TimeOfDay, now_ns
+from streamproc.runtime.control import Line
+from streamproc.runtime.leftovers import leave, sweep
+from streamproc.runtime.plan import FINISHED, lock, make_plans, run_base, state_folder
+from streamproc.runtime.post import STOPPED, Post
+from streamproc.runtime.process import LEAVE_S, Process, Spare
+from streamproc.runtime.spare import BARE, REHEARSED
 from streamproc.runtime.summary import Figures
+from streamproc.runtime.suspects import Restarts
 
-WORKER = "streamproc.runtime.worker"
-HUNG_S = 10.0  # without a beat: killed and started again
+QUIET_NS = 600_000_000  # a beat is missing: look what the worker does
+OPEN_NS = 120_000_000_000  # for a worker started again to open its nodes
+LISTEN_S = 0.1
 DRAIN_S = 5.0  # from a stop to the end of patience
-LEAVE_S = 2.0  # for a worker that is done to close its sockets
-BARREN_RESTARTS = 5  # in a row without a committed frame: the graph gives up
-BARREN_LIFE_NS = 10_000_000_000  # a life this long was not in vain
-BARREN_S = 3.0  # and for at least so long
-BACKOFF_S, BACKOFF_MOST_S = 0.05, 2.0
 RUN_DRY_NS = 1_200_000_000  # two beats: every worker has told how it stands
 SECOND_NS = 1_000_000_000
 
+__all__ = ["Progress", "RunFailedError", "Supervisor"]
+
 Say = Callable[[str, str], None]
-
-
-class RunFailedError(StreamprocError):
-    """The graph gave up, and why."""
-
-
-class Process:
-    """A worker process and its control line. It may wait for its plan as a spare."""
-
-    def __init__(self) -> None:
-        ours, theirs = pair()
-        self.popen = subprocess.Popen(
-            # -P: a folder called streamproc where the user stands is not this one.
-            [sys.executable, "-P", "-m", WORKER, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-        )
-        theirs.close()
-        self.line = Line(ours)
-        self.exit = os.pidfd_open(self.popen.pid)
-
-    def kill(self, after_s: float = 0.0) -> None:
-        """End it, now or when it has not ended by itself, and reap it."""
-        with suppress(subprocess.TimeoutExpired):
-            self.popen.wait(after_s)
-        self.popen.kill()
-        self.popen.wait()
-        self.close()
-
-    def close(self) -> None:
-        """Let go of what belonged to a process that is gone."""
-        self.line.close()
-        os.close(self.exit)
 
 
 class Progress(NamedTuple):
@@ -77,30 +42,6 @@ class Progress(NamedTuple):
     running_s: float
     frames: int
     dropped: int
-
-
-@dataclass
-class Post:
-    """A worker's place: whoever holds it may die, the post goes on."""
-
-    plan: Plan
-    process: Process | None = None
-    ready: bool = False
-    done: bool = False
-    restarts: int = 0
-    barren: int = 0  # deaths since the checkpoint last moved
-    moved_ns: int = 0  # when the checkpoint was last seen to have moved
-    generation: int = 0  # of the checkpoint at the last death
-    launched_ns: int = 0
-    heard_ns: int = 0
-    due_ns: int = 0  # when to start it again
-    down_since_ns: int = 0
-    figures: Figures = field(default_factory=Figures)
-
-    @property
-    def name(self) -> str:
-        """The worker's name."""
-        return str(self.plan["worker"])
 
 
 class Supervisor:
@@ -114,17 +55,25 @@ class Supervisor:
         frames: int | None = None,
     ) -> None:
         self.graph = graph
+        if state is None:
+            sweep(run_base())
         self.folder = state_folder(graph, state)
         self._keep = state is not None
+        refuse_if_lost(self.folder / f"{name}.checkpoint" for name in graph.workers)
         self._lock = lock(self.folder)
         self._say = say or (lambda level, text: None)
         plans = make_plans(graph, self.folder, frames)
-        self.posts = {name: Post(plan) for name, plan in plans.items()}
-        self._spare: Process | None = None
+        patience = graph.patience
+        self.posts = {
+            name: Post(plan, Restarts(patience.restarts, patience.within_s))
+            for name, plan in plans.items()
+        }
+        self._spare: Spare
+        self._notifier = Notifier()
+        self._time = TimeOfDay()
         self._started = False
         self._started_ns = 0
         self._stop_ns = 0
-        self._random = random.Random()
 
     def run(
         self, duration_s: float | None = None, watch: Callable[[], None] | None = None
@@ -134,18 +83,14 @@ class Supervisor:
         duration_s: stop after that many seconds of frames. watch: called at least
         every 100 ms. Raises RunFailedError when the graph gives up.
         """
-        try:
-            for post in self.posts.values():
-                self._launch(post)
-            self._spare = Process()  # now, not when frames already flow
-            with self._signals():
+        with self._signals():
+            self._hatch(REHEARSED)
+            try:
                 self._watch(duration_s, watch or (lambda: None))
-        finally:
-            self._clear()
-        if not self._keep:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        elif all(post.done for post in self.posts.values()):
-            (self.folder / FINISHED).touch()
+            finally:
+                self._clear()
+            if self._keep and all(post.done for post in self.posts.values()):
+                (self.folder / FINISHED).touch()
         return {name: post.figures for name, post in self.posts.items()}
 
     @contextmanager
@@ -166,6 +111,9 @@ class Supervisor:
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self._stop_ns:
+            for one in (signal.SIGINT, signal.SIGTERM):
+                # Nothing interrupts clearing up. SIG_IGN would be said to be a race.
+                signal.signal(one, lambda *_: None)
             raise KeyboardInterrupt
         self.stop()
 
@@ -208,34 +156,64 @@ class Supervisor:
             if now - before > SECOND_NS:  # we slept ourselves: nobody was heard
                 for post in self.posts.values():
                     post.heard_ns = now
+            self._tend_spare()
             for post in self.posts.values():
                 self._tend(post, now)
             if not self._started and all(post.ready for post in self.posts.values()):
-                self._started = True
-                self._started_ns = now
-                for post in self.posts.values():
-                    post.heard_ns = now  # the first to be ready had nothing to say
-                self._tell_all("start")
-                if self._stop_ns:
-                    self._tell_all(self._stop_word)
+                self._start(now)
             if duration_s and self.progress().running_s > duration_s:
                 self.stop()
             if self._stop_ns and self._keep and self._run_dry(now):
                 return  # what is not committed is made again by the next run
             self._check_drained(now)
+            self._tell_manager(now)
+            if step_s := self._time.step_s():
+                text = f"clock set by={step_s:+.1f}s; t0_ns of live frames goes with it"
+                self._say("warn", text)
             watch()
+
+    def _start(self, now: int) -> None:
+        """All are ready: let the frames flow."""
+        self._started = True
+        self._started_ns = now
+        for post in self.posts.values():
+            post.heard_ns = now  # the first to be ready had nothing to say
+        self._tell_all("start")
+        if self._stop_ns:
+            self._tell_all(self._stop_word)
+
+    def _tell_manager(self, now: int) -> None:
+        """Ready, alive, stopping: what a service manager wants to hear."""
+        posts = self.posts.values()
+        frames, restarts = self.progress().frames, sum(post.restarts for post in posts)
+        self._notifier.tend(
+            running=self._started,
+            well=all(post.done or post.silent_ns(now) < post.hang_ns for post in posts),
+            stopping=bool(self._stop_ns),
+            status=f"{len(posts)} workers, {frames:,} frames, {restarts:,} restarts",
+        )
 
     def _listen(self) -> None:
         """Wait a little for workers to say something or die, and hear them."""
         lines = {
             post.process.line: post for post in self.posts.values() if post.process
         }
-        exits = [post.process.exit for post in lines.values() if post.process]
-        waits: list[Any] = [*lines, *exits]
-        heard, _, _ = select.select(waits, [], [], 0.1)
+        exits = [one.process.exit for one in lines.values() if one.process]
+        born = [exit_fd for exit_fd in exits if exit_fd >= 0]
+        waits: list[Any] = [self._spare, *lines, *born]
+        heard, _, _ = select.select(waits, [], [], LISTEN_S)
+        for process in self._spare.hear():
+            self._on_born(process)
         for one in heard:
             if isinstance(one, Line):
                 self._hear(lines[one])
+
+    def _on_born(self, process: Process) -> None:
+        for post in self.posts.values():
+            if post.process is process:
+                process.line.say("plan", plan=post.plan)
+                return
+        process.kill()  # nobody waits for it any more
 
     def _hear(self, post: Post) -> None:
         assert post.process is not None
@@ -279,61 +257,73 @@ class Supervisor:
             raise PlacementError(told["error"])
         if not restart:
             raise RunFailedError(told["error"])
+        post.failed = node, told["seq"], told["error"]
         self._say("error", told["error"])
 
     def _reap(self) -> None:
         for post in self.posts.values():
             process = post.process
-            if process is None or process.popen.poll() is None:
+            if process is None or not process.dead:
                 continue
             self._hear(post)
-            code = process.popen.returncode
+            if not post.done:
+                self._on_death(post, process.how)
             process.close()
             post.process, post.ready = None, False
-            if not post.done:
-                self._on_death(post, code)
 
-    def _on_death(self, post: Post, code: int) -> None:
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        post.figures.end_life()
-        post.restarts += 1
-        how_long_ns = now_ns() - post.launched_ns
-        generation = newest_generation(Path(post.plan["checkpoint"]))
-        moved = generation > post.generation or how_long_ns > BARREN_LIFE_NS
-        post.barren = 1 if moved else post.barren + 1
-        post.generation = generation
-        post.moved_ns = now_ns() if post.barren == 1 else post.moved_ns
-        patient = now_ns() - post.moved_ns < BARREN_S * SECOND_NS
-        if post.barren > BARREN_RESTARTS and not patient:
-            raise RunFailedError(
-                f"worker {post.name!r} died {post.barren} times in a row without "
-                f"getting anywhere, last by {how}; gave up"
-            )
+    def _on_death(self, post: Post, how: str) -> None:
+        wait_s = post.died()
         post.down_since_ns = post.down_since_ns or now_ns()
-        wait_s = min(BACKOFF_S * (2 ** (post.barren - 1) - 1), BACKOFF_MOST_S)
-        post.due_ns = now_ns() + int(wait_s * self._random.uniform(0.8, 1.2) * 1e9)
+        post.due_ns = now_ns() + int(wait_s * 1e9)
         self._say("warn", f"died worker={post.name} by={how} restart={post.restarts}")
 
     def _tend(self, post: Post, now: int) -> None:
-        """Start a worker that is due, kill one that hangs."""
+        """Start a worker that is due, end one that hangs."""
         if post.done:
             return
         if post.process is None:
             if now >= post.due_ns:
                 self._launch(post)
-        elif post.ready and self._started and now - post.heard_ns > HUNG_S * SECOND_NS:
-            self._say("error", f"hung worker={post.name} for={HUNG_S:.0f}s; killing it")
-            post.heard_ns = now  # said and done once, while it dies
-            post.process.popen.kill()
+            return
+        silent_ns = post.silent_ns(now)
+        if silent_ns > QUIET_NS and post.process.stopped:
+            self._shoot(post, STOPPED)
+        elif self._started and silent_ns > (post.hang_ns if post.ready else OPEN_NS):
+            self._shoot(post, f"no sign of life for {silent_ns / 1e9:.1f} s")
+
+    def _shoot(self, post: Post, why: str) -> None:
+        assert post.process is not None
+        self._say("error", f"hung worker={post.name} {why}; killing it")
+        post.heard_ns = now_ns()  # said and done once, while it dies
+        post.shot = why
+        post.process.shoot()
 
     def _launch(self, post: Post) -> None:
-        spare, self._spare = self._spare, None
-        alive = spare is not None and spare.popen.poll() is None
-        post.process = spare if spare is not None and alive else Process()
         post.heard_ns = post.launched_ns = now_ns()
-        post.process.line.say("plan", plan=post.plan)
-        if self._started and not self._stop_ns:
-            self._spare = Process()
+        post.shot, post.failed = "", None
+        post.process = self._spare.fork()
+
+    # The spare.
+
+    def _hatch(self, level: int) -> None:
+        """A new spare, which loads what all workers need, and then has to fork them."""
+        plans = [post.plan for post in self.posts.values()]
+        self._spare = Spare([node for plan in plans for node in plan["nodes"]], level)
+
+    def _tend_spare(self) -> None:
+        """Replace a spare that forks no more; what it was asked for is asked again."""
+        if not (self._spare.dead or self._spare.unfit):
+            return
+        level = self._spare.next_level
+        self._spare.close()
+        if level < BARE:
+            raise RunFailedError("no worker can be started; Python says why, above")
+        self._say("warn", f"spare died; another loads less, level={level}")
+        self._hatch(level)
+        for post in self.posts.values():
+            if post.process is not None and not post.process.pid:
+                post.process.close()
+                self._launch(post)
 
     def _run_dry(self, now: int) -> bool:
         """Whether, a while after the sources paused, no edge holds a frame."""
@@ -350,10 +340,12 @@ class Supervisor:
             )
 
     def _clear(self) -> None:
-        """Nothing of ours outlives the run."""
+        """Nothing of ours outlives the run, but for frames that were set aside."""
         for post in self.posts.values():
             if post.process is not None:
                 post.process.kill(after_s=LEAVE_S if post.done else 0.0)
-        if self._spare is not None:
-            self._spare.kill()
+        self._spare.close(after_s=LEAVE_S)
+        self._notifier.close()
         os.close(self._lock)
+        if not self._keep and (kept := leave(self.folder)):
+            self._say("warn", f"quarantine folder={kept} is kept; move or remove it")

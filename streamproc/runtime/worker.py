@@ -1,17 +1,17 @@
 """A worker: one process, one loop, the nodes placed in it.
 
-streamproc.runtime.worker FD      started by the supervisor, its control line on FD
+streamproc.runtime.worker FD LEVEL      started by the supervisor as its spare
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from streamproc.errors import NodeError, PlacementError, RefusedError, StreamprocError
 from streamproc.runtime import clock
@@ -20,6 +20,9 @@ from streamproc.runtime.checkpoint import CheckpointFile
 from streamproc.runtime.control import Line
 from streamproc.runtime.inlet import Inlet
 from streamproc.runtime.ledger import Ledger
+from streamproc.runtime.locks import refused
+from streamproc.runtime.mounted import Kept
+from streamproc.runtime.spare import stand_by
 from streamproc.runtime.station import Station
 from streamproc.transport.protocol import EVERY_SEQ, Done
 from streamproc.transport.sockets import make_context, wait_readable
@@ -33,13 +36,14 @@ EXIT_DONE, EXIT_NODE_FAILED, EXIT_REFUSED = 0, 1, 2
 class Worker:
     """The loop that turns the stations and edges of one process."""
 
-    def __init__(self, plan: dict[str, Any], line: Line) -> None:
+    def __init__(self, plan: dict[str, Any], line: Line, kept: Kept) -> None:
         self.plan = plan
         self.line = line
         self._context = make_context()
         self._file = CheckpointFile(Path(plan["checkpoint"]))
-        made = Assembly(plan, self._context, self._file, self._log)
+        made = Assembly(plan, self._context, self._file, self._log, kept)
         self._record = made.record
+        self._crumb = made.crumb
         self.stations, self.feeds = made.stations, made.feeds
         self.outbox, self.inlets, self.senders = made.outbox, made.inlets, made.senders
         self._exits = list(self.senders.values())
@@ -69,11 +73,8 @@ class Worker:
         record = self._record
         for name, station in self.stations.items():
             if record is None or not record["stations"][name]["ended"]:
-                station.mount.node.resumed = record is not None
-                if station.options["on_late"] == "degrade":
-                    station.mount.node.deadline_us = station.options["deadline_us"]
                 try:
-                    station.mount.node.open(station.options["device"])
+                    station.open(resumed=record is not None)
                 except RefusedError as error:
                     raise PlacementError(f"node {name!r}: {error}") from error
         if record is None:
@@ -235,6 +236,8 @@ class Worker:
     def _beat(self, now: int) -> None:
         self._beat_ns = now
         self.line.say("beat", figures=self.figures())
+        for text in refused(self.outbox, self.stations, now):
+            self._log("warn", text)
         for station in self.stations.values():
             self._warn_if_starved(station)
 
@@ -268,7 +271,7 @@ class Worker:
     def close(self) -> None:
         """Close nodes and sockets, whatever happened before."""
         for station in self.stations.values():
-            station.mount.node.close()
+            station.close()
         for inlet in self.inlets:
             inlet.inbox.close()
         if self.outbox is not None:
@@ -278,6 +281,7 @@ class Worker:
             if feed.log is not None:
                 feed.log.close()
         self._file.close()
+        self._crumb.close()
 
 
 def _node_figures(station: Station) -> dict[str, Any]:
@@ -286,20 +290,26 @@ def _node_figures(station: Station) -> dict[str, Any]:
         "late": station.late,
         "skipped": station.skipped,
         "unpaired": sum(station.join.unpaired) if station.join else 0,
+        "quarantined": station.ward.quarantined if station.ward else 0,
+        "fallen": int(station.ward.fallen) if station.ward else 0,
         "took": station.took.to_plain(),
         "age": station.age.to_plain(),
-        "report": station.report if station.ended else station.mount.node.report(),
+        "report": station.report if station.ended else station.acting.node.report(),
     }
 
 
-def serve(line: Line) -> int:
-    """Live one life: wait for a plan, work it off, say how it ended."""
+def serve(line: Line, kept: Kept) -> int:
+    """Live one life: wait for a plan, work it off, say how it ended.
+
+    kept: nodes that are open already.
+    """
     plan = line.wait_for("plan")
     if plan is None:
         return EXIT_DONE
     worker = None
     try:
-        worker = Worker(plan["plan"], line)
+        name_process(plan["plan"]["worker"])
+        worker = Worker(plan["plan"], line, kept)
         worker.open()
         line.say("ready", pid=os.getpid())
         if line.wait_for("start") is None:
@@ -309,23 +319,39 @@ def serve(line: Line) -> int:
         line.say("done", figures=worker.figures())
         return EXIT_DONE
     except NodeError as error:
-        line.say("failed", node=error.node, error=str(error), refused=False)
+        line.say(
+            "failed", node=error.node, seq=error.seq, error=str(error), refused=False
+        )
         return EXIT_NODE_FAILED
     except StreamprocError as error:
         refused = isinstance(error, RefusedError)
-        line.say("failed", node="", error=str(error), refused=refused)
+        line.say("failed", node="", seq=None, error=str(error), refused=refused)
         return EXIT_REFUSED
     finally:
         if worker is not None:
             worker.close()
 
 
-def main() -> int:
-    """Entry of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides
-    end = socket.socket(fileno=int(sys.argv[1]))
-    return serve(Line(end))
+def name_process(name: str) -> None:
+    """What `ps -o comm` and `top` call this worker, who has its parent's arguments."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name[:15])
+
+
+def main() -> NoReturn:
+    """Entry of the spare, and after its fork of a worker process."""
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    found = stand_by(channel, int(sys.argv[2]))
+    code = EXIT_DONE
+    if found is not None:
+        try:
+            code = serve(*found)
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # to tear down what was loaded takes longer than to live
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -36,7 +36,17 @@ deadline_us = 200
 kind = "identity"
 worker = "pair"
 """
-OWN = ("check", "show", "nodes", "schema", "models", "evaluate", "doctor")
+OWN = [
+    "check",
+    "show",
+    "nodes",
+    "schema",
+    "models",
+    "evaluate",
+    "keys",
+    "quarantine",
+    "doctor",
+]
 
 
 @pytest.fixture

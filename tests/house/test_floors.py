@@ -28,11 +28,15 @@ FLOORS = {
     ),
     "kernels": Floor("streamproc_kernels streamproc_kernels.*", "kernel_errors"),
     "errors": Floor("streamproc.errors", ""),
+    # What systemd and the file system are told; they know nothing of frames.
+    "notify": Floor("streamproc.notify", ""),
+    "confine": Floor("streamproc.confine", "errors"),
     "frame": Floor("streamproc.frame", "errors"),
     "wire": Floor("streamproc.wire", "frame errors"),
     "schema": Floor("streamproc.schema streamproc.schema.*", "errors"),
     "artifact": Floor(
-        "streamproc.artifact streamproc.card", "modulation schema frame errors"
+        "streamproc.artifact streamproc.card streamproc.protobuf",
+        "modulation schema frame errors",
     ),
     "device": Floor("streamproc.device", "kernels frame errors"),
     "modulation": Floor("streamproc.modulation", "frame errors"),
@@ -57,20 +61,31 @@ FLOORS = {
     "mount": Floor("streamproc.mount", "node frame errors"),
     # The edge is a pure state machine: no sockets, no bytes, no frames.
     "edge": Floor("streamproc.transport.protocol", ""),
-    "plain": Floor("streamproc.transport.plain", "wire errors"),
+    # Who may come in from beyond this machine, and how much of it.
+    "addresses": Floor("streamproc.addresses", "errors"),
+    "keys": Floor("streamproc.keys", "errors"),
+    "door": Floor(
+        "streamproc.transport.curve streamproc.transport.door streamproc.transport.zap "
+        "streamproc.transport.watch",
+        "keys errors",
+    ),
+    "plain": Floor("streamproc.transport.plain", "door wire errors"),
     "transport": Floor(
-        "streamproc.transport streamproc.transport.*", "edge wire frame errors"
+        "streamproc.transport streamproc.transport.*", "door edge wire frame errors"
     ),
     "zmq_nodes": Floor(
-        "streamproc.nodes.zmq_*", "world plain node schema wire frame errors"
+        "streamproc.nodes.zmq_*",
+        "world plain door keys addresses node schema wire frame errors",
     ),
+    # A recording's bytes: of file nodes, and of frames in quarantine.
+    "recording": Floor("streamproc.nodes.recording", "wire frame errors"),
     # Nodes that meet the world outside, which speaks the wire's bytes.
     "world": Floor(
         "streamproc.nodes.file_* streamproc.nodes.tcp_* streamproc.nodes.udp_* "
         "streamproc.nodes.bell streamproc.nodes.declared streamproc.nodes.live "
-        "streamproc.nodes.load streamproc.nodes.loopback streamproc.nodes.recording "
-        "streamproc.nodes.reels streamproc.nodes.stacks",
-        "node schema wire frame errors",
+        "streamproc.nodes.load streamproc.nodes.loopback streamproc.nodes.reels "
+        "streamproc.nodes.stacks",
+        "recording addresses confine node schema wire frame errors",
     ),
     "scenes": Floor("streamproc.nodes.scene", "sims node schema frame errors"),
     # The table knows its rows by name only, and who asks it knows none of them.
@@ -81,14 +96,17 @@ FLOORS = {
         "frame errors",
     ),
     "graph": Floor(
-        "streamproc.graph streamproc.graph.*", "kinds node schema frame errors"
+        "streamproc.graph streamproc.graph.*",
+        "addresses kinds node schema frame errors",
     ),
     "config": Floor(
-        "streamproc.config streamproc.config.*", "graph kinds node schema errors"
+        "streamproc.config streamproc.config.*",
+        "graph kinds node schema confine errors",
     ),
     "runtime": Floor(
         "streamproc.runtime streamproc.runtime.*",
-        "graph transport edge mount kinds node schema wire frame errors",
+        "graph transport door keys addresses edge mount recording kinds node schema "
+        "wire frame notify errors",
     ),
     "testing": Floor("streamproc.testing", "mount node frame errors kernels"),
     "embedding": Floor("streamproc.embedding", "mount kinds node schema frame errors"),
@@ -111,7 +129,7 @@ FLOORS = {
     "cli": Floor(
         "streamproc.cli streamproc.cli.* streamproc.__main__",
         "training evaluation artifact runtime config graph kinds node schema frame "
-        "errors",
+        "door keys errors",
     ),
     "public": Floor("streamproc", "embedding node frame errors"),
 }
@@ -121,7 +139,7 @@ FOREIGN = {
     "zmq": "streamproc.transport.* streamproc.runtime.worker",
     "msgpack": "streamproc.wire streamproc.runtime.checkpoint",
     "numba": "streamproc_kernels.cpu.* streamproc.sims.* streamproc.statespace.* "
-    "streamproc.filters.*",
+    "streamproc.filters.* streamproc.clutter.compiled.*",
     "cupy": "streamproc.device streamproc_kernels.gpu.cuda streamproc_kernels.twins",
     "onnxruntime": "streamproc.artifact",
     "torch": "streamproc.models streamproc.models.*",

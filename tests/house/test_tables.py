@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from streamproc.config.file import OPTIONS
 from streamproc.errors import GraphError
 from streamproc.node import Node, config_type, ports
 from streamproc.nodes import KINDS, kind
@@ -49,6 +50,8 @@ def unfit(name: str, cls: type[Node[Any]]) -> Iterator[str]:
     for key in keys(config).values():
         if not key.doc:
             yield f"{where}: say `{key.name}: ...` in {config.__name__}'s docstring"
+        if key.name in OPTIONS:  # no graph file could hold such a node
+            yield f"{where}: every node has {key.name!r}; call it something else"
 
 
 def untested(name: str, cls: type[Node[Any]]) -> Iterator[str]:

@@ -179,7 +179,7 @@ def test_what_it_cannot_do_is_refused_before_start() -> None:
         source(listen=False)
     for host in ("0.0.0.0", "192.0.2.1", "::"):
         with pytest.raises(PlacementError, match="keys"):
-            source(host=host).accept()
+            source(address=host).accept()
 
 
 def test_a_port_in_use_is_refused() -> None:

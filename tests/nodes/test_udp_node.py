@@ -184,7 +184,7 @@ def test_what_cannot_come_by_datagram_is_refused_before_start() -> None:
         source(dims={"n": -1}).accept()
     for host in ("0.0.0.0", "192.0.2.1", "::", "example.org", ""):
         with pytest.raises(PlacementError, match="keys"):
-            source(host=host).accept()
+            source(address=host).accept()
 
 
 def test_a_port_in_use_is_refused(sensor: socket.socket) -> None:

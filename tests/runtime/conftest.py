@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -79,8 +80,8 @@ class Run:
             process = post.process
             if process is not None and post.ready:
                 with suppress(ProcessLookupError):  # it has just died anyway
-                    os.kill(process.popen.pid, number)
-                    return process.popen.pid
+                    os.kill(process.pid, number)
+                    return process.pid
             time.sleep(0.005)
         raise AssertionError(f"{worker} never came back: {self.error} {self.log[-5:]}")
 
@@ -98,3 +99,5 @@ def run_graph():
     for run in runs:
         run.supervisor.stop()
         run._thread.join(20)
+        if not run.supervisor._keep:  # what it set aside outlives a run
+            shutil.rmtree(run.supervisor.folder, ignore_errors=True)

@@ -1,0 +1,65 @@
+"""Leftovers: folders of runs that were killed before they could clear up."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from streamproc.runtime.quarantine import FOLDER
+
+PREFIX = "streamproc-"
+YOUNG_S = 60.0  # a run that is just starting has a folder, but no lock yet
+
+
+def sweep(base: str | None) -> list[Path]:
+    """Remove what dead runs of this user left in memory; returns the folders.
+
+    A run that lives holds the lock in its folder. One that set frames aside has taken
+    its lock away, and its folder stays.
+    """
+    swept = []
+    for folder in Path(base or tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if _is_ours(folder) and _is_dead(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            swept.append(folder)
+    return swept
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        about = folder.lstat()
+    except OSError:
+        return False
+    old = time.time() - about.st_mtime > YOUNG_S
+    return old and folder.is_dir() and about.st_uid == os.getuid()
+
+
+def _is_dead(folder: Path) -> bool:
+    try:
+        held = os.open(folder / "lock", os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(held)
+
+
+def leave(folder: Path) -> Path | None:
+    """Remove a run's folder at its end, but for frames set aside; where those are."""
+    kept = folder / FOLDER
+    if not kept.is_dir():
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    for path in folder.iterdir():
+        if path != kept:
+            path.unlink(missing_ok=True)
+    return kept

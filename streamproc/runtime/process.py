@@ -1,0 +1,198 @@
+"""Worker processes as their supervisor sees them, and the spare that forks them."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from streamproc.notify import hidden
+from streamproc.runtime.clock import now_ns
+from streamproc.runtime.control import Line, pair
+from streamproc.runtime.spare import BARE, REHEARSED, WORD_BYTES
+
+WORKER = "streamproc.runtime.worker"
+UNTOLD_NS = 50_000_000  # after a death, the spare says within this how it was
+FORK_NS = 1_000_000_000  # a fork takes milliseconds; a spare that needs longer is stuck
+LEAVE_S = 2.0  # for a worker that is done to close its sockets
+# A fork keeps one thread only. ONNX Runtime starts one at its import, for telemetry.
+ONE_THREAD = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
+
+
+class Process:
+    """A worker process and its control line. Until it is born, `pid` is 0."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.asked_ns = now_ns()
+        self.pid = 0
+        self.exit = -1  # a pidfd: readable once the process has ended
+        self.code: int | None = None  # negative: the signal that ended it
+        self._gone_ns = 0
+
+    @property
+    def dead(self) -> bool:
+        """Whether it has ended, and all that can be known of how is known."""
+        if self.code is not None:
+            return True
+        if not self.pid or not self._ended(0.0):
+            return False
+        self._gone_ns = self._gone_ns or now_ns()
+        return now_ns() - self._gone_ns > UNTOLD_NS
+
+    @property
+    def how(self) -> str:
+        """What ended it, in a word or two."""
+        if self.code is None:
+            return "an unknown cause"
+        known = {one.value for one in signal.Signals}
+        if -self.code in known:
+            return signal.Signals(-self.code).name
+        return f"exit code {self.code}"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal such as SIGSTOP holds it."""
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb") as file:
+                return file.read().rpartition(b") ")[2][:1] == b"T"
+        except OSError:
+            return False
+
+    def _ended(self, within_s: float) -> bool:
+        ended, _, _ = select.select([self.exit], [], [], within_s)
+        return bool(ended)
+
+    def shoot(self) -> None:
+        """End it at once; `dead` turns True a little later."""
+        if self.pid:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.exit, signal.SIGKILL)
+
+    def kill(self, after_s: float = 0.0) -> None:
+        """End it, now or when it has not ended by itself, and wait until it has."""
+        if self.pid and not self._ended(after_s):
+            self.shoot()
+            self._ended(LEAVE_S)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what belonged to a process that is gone."""
+        self.line.close()
+        if self.exit >= 0:
+            os.close(self.exit)
+            self.exit = -1
+
+
+class Spare:
+    """A process that has loaded what the workers need, and forks one when asked.
+
+    nodes: those that it is to load; see `streamproc.runtime.spare`. It never runs
+    a worker itself, so there is always a second after one was used.
+    """
+
+    def __init__(self, nodes: list[dict[str, Any]], level: int = REHEARSED) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        self.level = level
+        self.threads = 0  # once it has loaded everything; more than 1 cannot be forked
+        self.warm_ns = 0
+        self._channel = ours
+        self._asked: dict[int, Process] = {}
+        self._count = 0
+        self._popen = subprocess.Popen(
+            # -P: a folder called streamproc where the user stands is not this one.
+            [sys.executable, "-P", "-m", WORKER, str(theirs.fileno()), str(level)],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.PIPE,
+            env={**hidden(os.environ), **ONE_THREAD},
+        )
+        theirs.close()
+        assert self._popen.stdin is not None
+        with suppress(BrokenPipeError), self._popen.stdin as words:
+            words.write(json.dumps(nodes).encode())
+
+    def fileno(self) -> int:
+        """For select."""
+        return self._channel.fileno()
+
+    @property
+    def pid(self) -> int:
+        """Of the spare itself."""
+        return self._popen.pid
+
+    def fork(self) -> Process:
+        """Ask for a worker; `hear` gives it once it is born."""
+        ours, theirs = pair()
+        process = Process(Line(ours))
+        self._count += 1
+        self._asked[self._count] = process
+        with suppress(OSError), theirs:  # a spare that died is noticed by its owner
+            word = json.dumps({"fork": self._count}).encode()
+            socket.send_fds(self._channel, [word], [theirs.fileno()])
+        return process
+
+    def hear(self) -> Iterator[Process]:
+        """Workers born since; how others ended is told to them."""
+        while True:
+            try:
+                word, fds, _, _ = socket.recv_fds(self._channel, WORD_BYTES, 1)
+            except (BlockingIOError, ConnectionResetError):
+                return
+            if not word:
+                return
+            told = json.loads(word)
+            if "threads" in told:
+                self.threads, self.warm_ns = told["threads"], now_ns()
+            elif "born" in told:
+                process = self._asked[told["born"]]
+                process.pid, process.exit = told["pid"], fds[0]
+                yield process
+            else:
+                self._asked.pop(told["ended"]).code = told["code"]
+
+    @property
+    def dead(self) -> bool:
+        """Whether it forks no more: it has died, or hangs."""
+        if self._popen.poll() is not None:
+            return True
+        now = now_ns()
+        return bool(self.warm_ns) and any(
+            not one.pid and now - max(one.asked_ns, self.warm_ns) > FORK_NS
+            for one in self._asked.values()
+        )
+
+    @property
+    def next_level(self) -> int:
+        """How much the one after it should load: less, if loading is what it died of.
+
+        Below BARE there is nothing left to try.
+        """
+        failed = not self.warm_ns or self.unfit
+        return self.level - 1 if failed else self.level
+
+    @property
+    def unfit(self) -> bool:
+        """Whether what it loaded has started threads, which a fork would lose."""
+        return self.threads > 1 and self.level > BARE
+
+    def close(self, after_s: float = 0.0) -> None:
+        """Let it reap the workers that have ended, then end it."""
+        self._channel.close()
+        end = time.monotonic() + after_s
+        while after_s and self._popen.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        self._popen.kill()
+        self._popen.wait()

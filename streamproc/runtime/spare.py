@@ -1,0 +1,157 @@
+"""The spare: a process that has loaded what the workers need, and forks them.
+
+A worker that has numba and ONNX Runtime to load takes seconds to start. The spare
+imports the modules of every node of the graph, and rehearses those whose kind allows
+it: it opens one, shows it frames of zeros, closes it, and keeps another one open. A
+worker forked from it finds all that in its memory, shared until it writes there. The
+spare has no threads, sockets or devices, and never runs a worker itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from streamproc.errors import EndOfStream, StreamprocError
+from streamproc.frame import DTYPES, Frame, Header, Signature
+from streamproc.mount import Mount
+from streamproc.nodes import kind
+from streamproc.runtime.control import Line
+from streamproc.runtime.mounted import Kept, mounted, open_mount, twin_of
+
+BARE, IMPORTED, REHEARSED = range(3)  # how much a spare loads
+WORD_BYTES = 256
+MOST_BYTES = 1 << 24  # of the zeros that a node is shown
+SHOWN = 2  # the first call may be a special one
+
+
+def rehearse(nodes: Iterable[dict[str, Any]], level: int) -> Kept:
+    """Load what these nodes need; what is wrong with them a worker will say."""
+    kept: Kept = {}
+    for entry in nodes if level > BARE else ():
+        for one in (entry, twin_of(entry)):
+            if one is not None:
+                with suppress(StreamprocError):
+                    _load(one, level, kept)
+    return kept
+
+
+def _load(entry: dict[str, Any], level: int, kept: Kept) -> None:
+    found = kind(entry["kind"])
+    on_cpu = entry["options"]["device"] == "cpu"  # a GPU's context outlives no fork
+    if level == REHEARSED and found.rehearses and on_cpu:
+        for last in (False, True):
+            mount = mounted(entry)
+            open_mount(mount, entry["options"], resumed=False)
+            if last:
+                kept[entry["name"], entry["kind"]] = mount
+            else:
+                _try_out(mount, entry)
+
+
+def _try_out(mount: Mount, entry: dict[str, Any]) -> None:
+    signatures = [Signature.from_plain(plain) for plain in entry["inputs"].values()]
+    if _size(signatures) <= MOST_BYTES:
+        for seq in range(SHOWN):
+            with suppress(StreamprocError, EndOfStream):
+                mount([_zeros(signature, seq) for signature in signatures])
+    mount.node.close()
+
+
+def _size(signatures: list[Signature]) -> int:
+    return sum(
+        DTYPES[spec.dtype].itemsize * int(np.prod(np.maximum(spec.shape, 1)))
+        for signature in signatures
+        for spec in signature.arrays
+    )
+
+
+def _zeros(signature: Signature, seq: int) -> Frame:
+    """A frame that fits; where sizes are free, of size 1."""
+    arrays = {
+        spec.name: np.zeros([max(size, 1) for size in spec.shape], DTYPES[spec.dtype])
+        for spec in signature.arrays
+    }
+    return Frame(Header("", seq, seq), arrays)
+
+
+def stand_by(channel: socket.socket, level: int) -> tuple[Line, Kept] | None:
+    """Load what standard input names, then fork a worker for every line that is sent.
+
+    Returns in a worker, with its line and the nodes that are open already; in the
+    spare, with None, when its supervisor has gone.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor decides
+    kept = rehearse(json.load(sys.stdin), level)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+    gc.collect()
+    gc.freeze()  # the collector of a worker leaves these pages shared
+    _tell(channel, {"threads": len(os.listdir("/proc/self/task"))})
+    children: dict[int, tuple[int, int]] = {}  # pidfd -> number, pid
+    while True:
+        for ready in select.select([channel.fileno(), *children], [], [])[0]:
+            if ready in children:
+                _reap(channel, ready, *children.pop(ready))
+                continue
+            word, fds = _hear(channel)
+            if not word:
+                _outlast(children)
+                return None
+            line = _fork(channel, json.loads(word)["fork"], fds[0], children)
+            if line is not None:
+                return line, kept
+
+
+def _hear(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """What the supervisor says, and a line; nothing once it has gone."""
+    try:
+        word, fds, _, _ = socket.recv_fds(channel, WORD_BYTES, 1)
+    except ConnectionResetError:
+        return b"", []
+    return word, fds
+
+
+def _fork(
+    channel: socket.socket, number: int, fd: int, children: dict[int, tuple[int, int]]
+) -> Line | None:
+    pid = os.fork()
+    if not pid:
+        for other in (channel.fileno(), *children):
+            os.close(other)
+        channel.detach()
+        return Line(socket.socket(fileno=fd))
+    os.close(fd)
+    exit_fd = os.pidfd_open(pid)
+    children[exit_fd] = number, pid
+    _tell(channel, {"born": number, "pid": pid}, [exit_fd])
+    return None
+
+
+def _reap(channel: socket.socket, exit_fd: int, number: int, pid: int) -> None:
+    os.close(exit_fd)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    _tell(channel, {"ended": number, "code": code})
+
+
+def _tell(
+    channel: socket.socket, word: dict[str, int], fds: Iterable[int] = ()
+) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):
+        socket.send_fds(channel, [json.dumps(word).encode()], list(fds))
+
+
+def _outlast(children: dict[int, tuple[int, int]]) -> None:
+    """Workers end when their supervisor has gone; nobody else would reap them."""
+    for _, pid in children.values():
+        os.waitpid(pid, 0)

@@ -1,0 +1,76 @@
+"""Suspects: which frame is it that a node crashes on? And: is it worth going on?"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+CRASH, KILL, CONDEMNED = 3, 2, 6  # two crashes, or three kills, at the same frame
+KILLED = "SIGKILL"  # by itself or from outside, that cannot be told
+BACKOFF_S, BACKOFF_MOST_S = 0.05, 2.0
+LONG_LIFE_NS = 10_000_000_000  # a life this long was not in vain
+_SECOND_NS = 1_000_000_000
+
+
+class Suspects:
+    """Counts crashes by the frame that a node was called with.
+
+    One crash may be an accident. When the worker, back at its checkpoint, comes to the
+    same frame and crashes again, the frame is condemned. SIGKILL says less, for it may
+    have come from anywhere at any moment: it takes three.
+    """
+
+    def __init__(self) -> None:
+        self._guilt: dict[str, tuple[int, int]] = {}  # node -> seq, points
+        self._condemned: dict[str, tuple[int, int]] = {}  # node -> last seq, in a row
+
+    def accuse(self, node: str, seq: int, how: str) -> int:
+        """Count one crash; 0, or how many frames in a row are condemned with this."""
+        before, points = self._guilt.get(node, (seq, 0))
+        points = points if before == seq else 0
+        points += KILL if how == KILLED else CRASH
+        self._guilt[node] = seq, points
+        if points < CONDEMNED:
+            return 0
+        last, row = self._condemned.get(node, (seq, 0))
+        row = row + 1 if last == seq - 1 else 1
+        self._condemned[node] = seq, row
+        return row
+
+
+@dataclass
+class Restarts:
+    """Whether a worker that died is started again, and when.
+
+    Lives that got somewhere, so that the checkpoint moved, are not counted: kills from
+    outside do not end a graph that makes progress. More than `most` barren ones within
+    `within_s` do. Waits double from 50 ms to 2 s, with jitter, so that workers that
+    failed together do not start together.
+    """
+
+    most: int
+    within_s: float
+    jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2)
+    barren: int = 0  # lives in a row that led nowhere
+    _generation: int = 0  # of the checkpoint at the last death
+    _deaths_ns: deque[int] = field(default_factory=deque)
+
+    def died(self, now_ns: int, life_ns: int, generation: int) -> float | None:
+        """Seconds until the next life; None: it is not worth it.
+
+        generation: how often the checkpoint was ever written.
+        """
+        if generation > self._generation or life_ns > LONG_LIFE_NS:
+            self.barren = 0
+            self._deaths_ns.clear()
+        self._generation = generation
+        self.barren += 1
+        self._deaths_ns.append(now_ns)
+        while self._deaths_ns[0] < now_ns - self.within_s * _SECOND_NS:
+            self._deaths_ns.popleft()
+        if len(self._deaths_ns) > self.most:
+            return None
+        wait_s = min(BACKOFF_S * (2.0 ** min(self.barren - 1, 16) - 1), BACKOFF_MOST_S)
+        return wait_s * self.jitter()
