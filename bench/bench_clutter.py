@@ -7,8 +7,9 @@ Rows of an artifact, for images of 32 x 32 and of 128 x 128 pixels:
     graph k       the ONNX graph at depth k, for windows of 20 images
     graph live k  the same for the newest image of a stream
     compiled k, compiled live k: their twins in Numba
-    window        a window from scratch: images in, noise scale, basis, all layers by
-                  the engine of the node, guard, units and back; window/k: by k layers
+    window        a window, from its last image until all 20 are separated: noise
+                  scale, basis, all layers compiled, guard, units and back
+    window/k      the same by k layers
     node window   a node that separates windows, each from scratch: 20 calls
     node          a node without latency, image in, bubbles out: one call
 Beside them, tuned filters that nobody trained: windows, and streams image by image.
@@ -22,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,30 +31,27 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")  # NumPy reads these when it loads
-
-import numpy as np  # noqa: E402
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.harness import RESULTS, machine, quantiles_us  # noqa: E402
-from streamproc import open_node  # noqa: E402
-from streamproc.artifact import Artifact, Session  # noqa: E402
-from streamproc.card import ClutterCard  # noqa: E402
-from streamproc.cli.bar import Bar  # noqa: E402
-from streamproc.clutter.compiled.layers import CompiledLayers  # noqa: E402
-from streamproc.clutter.corona import Corona, Plan  # noqa: E402
-from streamproc.clutter.depths import cut  # noqa: E402
-from streamproc.evaluation.clutter_cases import (  # noqa: E402
+from bench.harness import RESULTS, as_a_worker, machine, quantiles_us
+from streamproc import open_node
+from streamproc.artifact import Artifact, Session
+from streamproc.card import ClutterCard
+from streamproc.cli.bar import Bar
+from streamproc.clutter.compiled.layers import CompiledLayers
+from streamproc.clutter.corona import Corona, Plan
+from streamproc.clutter.depths import cut
+from streamproc.evaluation.clutter_cases import (
     SCENE,
     Evaluating,
     classical,
 )
-from streamproc.evaluation.clutter_rivals import RIVALS, WINDOW  # noqa: E402
-from streamproc.evaluation.clutter_tuned import tuned  # noqa: E402
-from streamproc.frame import Array  # noqa: E402
-from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig  # noqa: E402
+from streamproc.evaluation.clutter_rivals import RIVALS, WINDOW
+from streamproc.evaluation.clutter_tuned import tuned
+from streamproc.frame import Array
+from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
 
 SIZES = (32, 128)
 RECORDED = 2 * WINDOW + 40  # images that go round
@@ -82,19 +79,25 @@ LEAST_FRAMES_S = {
 
 @dataclass
 class Row:
-    """A call that is timed. frames: images that it is done with."""
+    """A call that is timed. frames: images that it is done with.
+
+    before: what is done before each call, and not timed.
+    """
 
     call: Callable[[], object]
     size: int
     frames: int = 1
+    before: Callable[[], object] = lambda: None
     took_ns: list[int] = field(default_factory=list)
     cpu_ns: list[int] = field(default_factory=list)
 
     def round(self) -> None:
         """A batch of calls, after two that do not count: caches are others' now."""
         for _ in range(2):
+            self.before()
             self.call()
         for _ in range(BATCH[self.size]):
+            self.before()
             start, cpu = time.perf_counter_ns(), time.thread_time_ns()
             self.call()
             self.cpu_ns.append(time.thread_time_ns() - cpu)
@@ -178,17 +181,20 @@ def twins(name: str, artifact: Artifact[ClutterCard]) -> Iterator[tuple[str, Row
 
 
 def cold(artifact: Artifact[ClutterCard], images: Array, depth: int) -> Row:
-    """A window of a filter in service, all of its images separated at once."""
-    card = artifact.card
+    """A window of a filter in service, from its last image until all are separated."""
+    window = artifact.card.window
     plan = Plan(layers=depth, tissue="window")
     made = Corona(plan, images.shape[1:], CompiledLayers(artifact), "cpu")
 
-    def call() -> object:
-        for image in images[: card.window]:
+    def before() -> None:
+        for image in images[: window - 1]:
             made.add(image)
+
+    def call() -> object:
+        made.add(images[window - 1])
         return made.separate()
 
-    return Row(call, images.shape[1], card.window)
+    return Row(call, images.shape[1], window, before)
 
 
 def windows(
@@ -300,6 +306,7 @@ def show(rows: dict[str, dict[str, float]]) -> None:
 
 def main() -> None:
     """Time all rows."""
+    as_a_worker()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--artifacts", type=Path, help="instead of those shipped")
     parser.add_argument("--only", default="", help="rows whose name contains this")

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,20 @@ from typing import Any
 
 import numpy as np
 
+from streamproc.runtime.process import WORKER_ENV
+
+AS_A_WORKER = "STREAMPROC_BENCH_AS_A_WORKER"  # set in a process that is one already
 RESULTS = Path(__file__).parent / "results"
+
+
+def as_a_worker() -> None:
+    """Go on in the environment of a worker: one thread, and memory that is kept.
+
+    NumPy and the C library read it when they start, so this starts anew, once.
+    """
+    if AS_A_WORKER not in os.environ:
+        env = {**os.environ, **WORKER_ENV, AS_A_WORKER: "1"}
+        os.execve(sys.executable, [sys.executable, *sys.argv], env)
 
 
 def machine() -> str:

@@ -59,7 +59,7 @@ class CoronaWindow:
         # Twice the room: a window is always contiguous, and seldom moved to the front.
         self._room = np.zeros((2 * frames, z, x), np.complex64)
         self._image = network.room(shape)  # between one use and the next anybody's
-        self._nothing = np.zeros(self._image.shape, np.float32)
+        self._nothing = np.broadcast_to(np.float32(0), self._image.shape)
         self._unit = np.zeros((frames, z, x), np.complex64)  # last separated, in noise
         self._scale = np.ones(shape, np.float32)  # of it
         self._start = self._seen = self._new = self._last = 0

@@ -202,8 +202,12 @@ class Corona(Clutter[CoronaConfig]):
 
     def __init__(self, config: CoronaConfig) -> None:
         super().__init__(config)
-        self._artifact = Artifact.load(config.model, ClutterCard)
-        self._plan = config.plan(self._artifact.card)
+        self._artifact = artifact = Artifact.load(config.model, ClutterCard)
+        self._plan = config.plan(artifact.card)
+        self._compiled: CompiledLayers | None = None
+        wanted = config.engine == "auto" and compilable(artifact.model)
+        if wanted or config.engine == "numba":
+            self._compiled = CompiledLayers(artifact)
 
     @property
     def horizon(self) -> int:
@@ -219,13 +223,10 @@ class Corona(Clutter[CoronaConfig]):
         return self._strided
 
     def _layers(self, device: str) -> Layers:
-        artifact, engine = self._artifact, self.config.engine
-        if engine == "auto":
-            compiled = device != "gpu" and compilable(artifact.model)
-            engine = "numba" if compiled else "onnx"
-        if engine == "numba":
-            return CompiledLayers(artifact)
-        return OnnxLayers(artifact, device)
+        engine = self.config.engine
+        if self._compiled is None or (engine == "auto" and device == "gpu"):
+            return OnnxLayers(self._artifact, device)
+        return self._compiled
 
     def process(self, image: Frame) -> Filtered | None:
         taken = self.take(image)

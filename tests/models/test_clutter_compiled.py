@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -10,14 +14,18 @@ from streamproc.artifact import Artifact, shipped
 from streamproc.card import ClutterCard
 from streamproc.clutter.compiled.layers import CompiledLayers
 from streamproc.clutter.compiled.networks import Newest, Window
-from streamproc.clutter.compiled.plan import compilable, network
+from streamproc.clutter.compiled.plan import (
+    compilable,
+    live_network,
+    window_network,
+)
 from streamproc.clutter.layers import OnnxLayers
 from streamproc.errors import ArtifactError
 from streamproc.frame import Array
 from streamproc.sims.ultrasound import Ultrasound, UltrasoundConfig
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 
 from streamproc.models.clutter.export import export  # noqa: E402
 from streamproc.models.clutter.network import (  # noqa: E402
@@ -55,7 +63,7 @@ def test_compiled_and_torch_agree_on_windows(
     whole, live = untrained(*configs)
     image, sparse, basis = given(whole.config, shape)
     model = export(whole, live, FOLLOWED)
-    run = Window(network(model, "window", "here"), whole.config.window, shape)
+    run = Window(window_network(model, "here"), shape)
     expected = whole(image[None], sparse[None], basis[None])
     for k, (bubbles, tissue, after) in enumerate(zip(*expected, strict=True), 1):
         found = run(k, image.numpy(), sparse.numpy(), flat(basis))
@@ -78,7 +86,7 @@ def test_compiled_and_torch_agree_on_the_newest_frame(
         torch.stack([one.real, one.imag], 1) for one in (rows * scale, rows / scale)
     )
     model = export(whole, live, FOLLOWED)
-    run = Newest(network(model, "live", "here"), FOLLOWED, shape)
+    run = Newest(live_network(model, "here"), FOLLOWED, shape)
     expected = live(recent[None], hear[None], say[None])
     for k, (bubbles, tissue) in enumerate(zip(*expected, strict=True), 1):
         found = run(k, recent.numpy(), hear.numpy(), say.numpy())
@@ -115,7 +123,7 @@ def test_what_cannot_be_compiled_is_refused_or_left_to_onnx_runtime() -> None:
     model = export(whole, live, FOLLOWED)
     assert not compilable(model)
     with pytest.raises(ArtifactError, match="here: expected pooled gates"):
-        network(model, "window", "here")
+        window_network(model, "here")
     artifact = Artifact.load("tests/artifacts/tiny-corona", ClutterCard)
     assert not compilable(artifact.model)
     with pytest.raises(ArtifactError, match=r"expected weights named weight\.window"):
@@ -126,7 +134,7 @@ def test_weights_that_are_not_the_cards_are_refused() -> None:
     artifact = Artifact.load("corona-fast", ClutterCard)
     other = Artifact.load("corona", ClutterCard)
     mixed = Artifact(artifact.folder, artifact.card, other.model)
-    with pytest.raises(ArtifactError, match="expected weights of"):
+    with pytest.raises(ArtifactError, match="expected weights of frames"):
         CompiledLayers(mixed)
 
 
@@ -145,3 +153,54 @@ def test_a_room_is_only_a_place_to_put_images() -> None:
         np.testing.assert_array_equal(mine, theirs)
     onnx = OnnxLayers(artifact, "cpu").room((12, 15))
     assert onnx.shape == room.shape == image.shape
+
+
+def forged(pattern: str, change: Callable[[Array], Array], **configs: object) -> bytes:
+    """corona-fast with other weights, by name, or with another config."""
+    model = onnx.load_model_from_string(Artifact.load("corona-fast", ClutterCard).model)
+    for n, tensor in enumerate(model.graph.initializer):
+        if re.fullmatch(rf"weight\.window\.layers\.{pattern}", tensor.name):
+            array = change(onnx.numpy_helper.to_array(tensor)).astype(np.float32)
+            made = onnx.numpy_helper.from_array(np.ascontiguousarray(array))
+            made.name = tensor.name
+            model.graph.initializer[n].CopyFrom(made)
+    for row in model.metadata_props:
+        if row.key == "window" and configs:
+            row.value = json.dumps({**json.loads(row.value), **configs})
+    return bytes(model.SerializeToString())
+
+
+FORGED: dict[str, bytes] = {
+    "gain": forged(r"0\.gain", lambda a: np.ones(5000)),
+    "flat gain": forged(r"0\.gain", lambda a: a.reshape(2, 1)),
+    "kernels": forged(r"1\.kernels\.[zx]", lambda a: np.ones((4000, 5))),
+    "one kernel": forged(r"0\.kernels\.x", lambda a: a[:1]),
+    "taps": forged(r"0\.kernels\.z", lambda a: np.ones((2, 7))),
+    "encode": forged(r"0\.encode\.weight", lambda a: a[:, :2]),
+    "bias": forged(r"1\.encode\.bias", lambda a: np.ones(6000)),
+    "head": forged(r"0\.head\.bias", lambda a: a[:0]),
+    "steps": forged(r"0\.step", lambda a: np.ones(1_000_000)),
+    "not finite": forged(r"1\.head\.weight", lambda a: a * np.nan),
+    "context": forged("", lambda a: a, context=2),
+    "ranks": forged("", lambda a: a, ranks=[-3, 3]),
+    "one rank": forged("", lambda a: a, ranks=[3]),
+    "wide head": forged("", lambda a: a, head=3),
+    "no config": forged("", lambda a: a, filters="two"),
+}
+
+
+@pytest.mark.parametrize("model", FORGED.values(), ids=FORGED)
+def test_sizes_that_compiled_code_relies_on_are_held_against_the_config(
+    model: bytes,
+) -> None:
+    with pytest.raises(ArtifactError, match=r"here: window: .*expected.*export"):
+        window_network(model, "here")
+
+
+@pytest.mark.parametrize("text", ["3", "[]", "{", "[" * 100_000])
+def test_a_config_that_is_none_is_refused(text: str) -> None:
+    model = onnx.load_model_from_string(Artifact.load("corona-fast", ClutterCard).model)
+    (row,) = [row for row in model.metadata_props if row.key == "live"]
+    row.value = text
+    with pytest.raises(ArtifactError, match="here: live: "):
+        live_network(model.SerializeToString(), "here")

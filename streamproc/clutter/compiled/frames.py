@@ -11,7 +11,7 @@ import numpy as np
 from streamproc.clutter.compiled import gates, images
 from streamproc.clutter.compiled.gates import Room, plane_size
 from streamproc.clutter.compiled.images import REACH, RUN, TAPS, margin_of
-from streamproc.clutter.compiled.plan import LayerPlan, Network
+from streamproc.clutter.compiled.plan import LayerPlan
 from streamproc.frame import Array
 
 FLOOR = np.float32(3e-2)  # power, in units of the noise's, where logarithms level off
@@ -40,17 +40,17 @@ class Grid:
 class Frames:
     """So many images, and what is made of them on the way through a layer."""
 
-    def __init__(self, network: Network, frames: int, grid: Grid) -> None:
+    def __init__(self, layers: list[LayerPlan], frames: int, grid: Grid) -> None:
         self.grid, self.count = grid, frames
         height, self.width = (grid.rows + 1) // 2, (grid.columns + 1) // 2
-        first = network.layers[0]
+        first = layers[0]
         most, outputs = first.filters, first.outputs
         self.plane = plane_size(height, self.width)
         self.sparse, self.rest = grid.images(frames, 2), grid.images(frames, 2)
         self._seen = grid.images(most, frames, 2)
         self._gates = grid.images(frames, most)
         deep = len(first.gates.middle) > 0
-        kept = outputs if deep and len(network.layers) > 1 else 0
+        kept = outputs if deep and len(layers) > 1 else 0
         self._hidden = np.zeros((frames, kept, self.plane), np.float32)
         run = height * (self.width + 1)
         self._work = Room(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-
 from streamproc.artifact import Artifact
 from streamproc.card import ClutterCard
 from streamproc.clutter.compiled.networks import Newest, Window
-from streamproc.clutter.compiled.plan import Network, network
+from streamproc.clutter.compiled.plan import (
+    LiveTable,
+    Network,
+    live_network,
+    window_network,
+)
 from streamproc.clutter.layers import Estimate, Layers
 from streamproc.clutter.layers import Newest as NewestMade
 from streamproc.errors import ArtifactError
 from streamproc.frame import Array
-
-NOTHING = np.zeros(1, np.float32)  # known of bubbles
 
 
 class CompiledLayers(Layers):
@@ -28,29 +26,25 @@ class CompiledLayers(Layers):
     def __init__(self, artifact: Artifact[ClutterCard]) -> None:
         card = self.card = artifact.card
         self.place = artifact.folder
-        self._network = network(artifact.model, "window", self.place)
-        self._check(self._network, {"window": card.window, "layers": card.layers})
-        self._live: Network | None = None
+        self._network = window_network(artifact.model, self.place)
+        config = self._network.config
+        self._check(
+            (config.window, config.layers, config.ranks[-1]),
+            (card.window, card.layers, card.rank),
+        )
+        self._live: Network[LiveTable] | None = None
         if card.memory is not None:
-            self._live = network(artifact.model, "live", self.place)
-            self._check(self._live, {"recent": card.recent, "layers": card.live_layers})
+            self._live = live_network(artifact.model, self.place)
+            found = self._live.config
+            self._check((found.recent, found.layers), (card.recent, card.live_layers))
         self._windows: dict[tuple[int, int], Window] = {}
         self._newests: dict[tuple[int, int], Newest] = {}
 
-    def _check(self, found: Network, told: Mapping[str, int]) -> None:
-        config = found.config
-        got: dict[str, Any] = {
-            key: len(found.layers) if key == "layers" else config[key] for key in told
-        }
-        if "ranks" in config:
-            told, got = (
-                {**told, "rank": self.card.rank},
-                {**got, "rank": config["ranks"][-1]},
-            )
-        if got != told:
+    def _check(self, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        if got != expected:
             raise ArtifactError(
-                f"{self.place}: expected weights of {told}, as its card says, got "
-                f"{got}; export the network again"
+                f"{self.place}: expected weights of frames, layers, rank {expected}, "
+                f"as its card says, got {got}; export the network again"
             )
 
     def room(self, shape: tuple[int, int]) -> Array:
@@ -72,8 +66,7 @@ class CompiledLayers(Layers):
 
     def _window_of(self, shape: tuple[int, int]) -> Window:
         if shape not in self._windows:
-            frames = self.card.window
-            self._windows[shape] = Window(self._network, frames, shape)
+            self._windows[shape] = Window(self._network, shape)
         return self._windows[shape]
 
     def _newest_of(self, shape: tuple[int, int]) -> Newest:

@@ -6,7 +6,12 @@ import numpy as np
 
 from streamproc.clutter.compiled import tissue
 from streamproc.clutter.compiled.frames import Frames, Grid, sources_of
-from streamproc.clutter.compiled.plan import LayerPlan, Network
+from streamproc.clutter.compiled.plan import (
+    LayerPlan,
+    LiveTable,
+    Network,
+    WindowTable,
+)
 from streamproc.frame import Array
 
 NOBODY = -1  # no plane
@@ -18,17 +23,16 @@ class Window:
     image (T, 2, z, x) f4: where a window is put. It need not be put there.
     """
 
-    def __init__(self, network: Network, frames: int, shape: tuple[int, int]) -> None:
+    def __init__(self, network: Network[WindowTable], shape: tuple[int, int]) -> None:
         self._network = network
-        self._ranks = [int(rank) for rank in network.config["ranks"]]
+        frames, self._ranks = network.config.window, network.config.ranks
         self._grid = grid = Grid(shape)
-        self._frames = work = Frames(network, frames, grid)
-        self._flat = grid.images(frames, 2)
-        self.image = grid.seen(self._flat)
-        filters = network.layers[0].filters
+        self._frames = work = Frames(network.layers, frames, grid)
+        self._flat, self._low = grid.images(frames, 2), grid.images(frames, 2)
+        self.image, self._tissue = grid.seen(self._flat), grid.seen(self._low)
+        filters = network.config.filters
         self._planes = np.zeros(((filters + 2) * frames, work.plane), np.float32)
-        reach = int(network.config["context"])
-        self._sources = _sources(filters, frames, reach)
+        self._sources = _sources(filters, frames, network.config.context)
         self._tile = np.zeros((frames, 2, tissue.TILE), np.float32)
         self._found = np.zeros((max(self._ranks), 2, tissue.TILE), np.float32)
 
@@ -44,7 +48,8 @@ class Window:
         basis = basis.copy()
         for n in range(depth):
             self._layer(self._network.layers[n], self._ranks[n], basis)
-        return made, self.image - self._grid.seen(work.rest), basis
+        np.subtract(self._flat, work.rest, out=self._low)
+        return made, self._tissue, basis
 
     def _layer(self, layer: LayerPlan, rank: int, basis: Array) -> None:
         work = self._frames
@@ -99,11 +104,13 @@ class Newest:
     recent (F, 2, z, x), hear, say (R, 2, z, x) f4: where what is given may be put.
     """
 
-    def __init__(self, network: Network, rank: int, shape: tuple[int, int]) -> None:
+    def __init__(
+        self, network: Network[LiveTable], rank: int, shape: tuple[int, int]
+    ) -> None:
         self._network = network
         self._grid = grid = Grid(shape)
-        self._frames = work = Frames(network, 1, grid)
-        count, filters = int(network.config["recent"]), network.layers[0].filters
+        self._frames = work = Frames(network.layers, 1, grid)
+        count, filters = network.config.recent, network.config.filters
         self._flat = [grid.images(n, 2) for n in (count, rank, rank)]
         self.recent, self.hear, self.say = map(grid.seen, self._flat)
         self._past = past = count - 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from streamproc.clutter.compiled.images import TAPS
 from streamproc.clutter.compiled.stored import properties, tensors
 from streamproc.errors import ArtifactError
 from streamproc.frame import Array
+from streamproc.schema import Max, Min, SchemaError, build
 
+MOST_CHANNELS = 256
 FOURS = 4  # outputs of a convolution come in so many
 CURE = "export the network again"
 
@@ -38,50 +41,162 @@ class LayerPlan(NamedTuple):
         return len(self.down)
 
 
-class Network(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerTable:
+    """A network's config as it lies in the file: what all layers share.
+
+    filters, channels, repeats, head, deep, pooled, taps: as the network was trained.
+    """
+
+    filters: Annotated[int, Min(1), Max(4)]
+    taps: Literal[3, 5]
+    channels: Annotated[int, Min(1), Max(MOST_CHANNELS)]
+    pooled: bool
+    deep: bool
+    head: Literal[1, 3]
+    repeats: Annotated[int, Min(0), Max(4)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowTable(LayerTable):
+    """Of whole windows. context: frames around one that its gate sees."""
+
+    window: Annotated[int, Min(2), Max(64)]
+    ranks: tuple[Annotated[int, Min(1), Max(63)], ...]
+    context: Annotated[int, Min(0), Max(4)]
+
+    def __post_init__(self) -> None:
+        ranks = list(self.ranks)
+        if not ranks or ranks != sorted(ranks) or ranks[-1] >= self.window:
+            raise ValueError(
+                f"ranks: expected them to grow, less than window = {self.window}, got "
+                f"{self.ranks}"
+            )
+
+    @property
+    def layers(self) -> int:
+        return len(self.ranks)
+
+    @property
+    def around(self) -> int:
+        """Other frames that a gate sees."""
+        return 2 * self.context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveTable(LayerTable):
+    """Of newest images. recent: that are looked at."""
+
+    layers: Annotated[int, Min(1), Max(8)]
+    recent: Annotated[int, Min(1), Max(16)]
+
+    @property
+    def around(self) -> int:
+        return self.recent - 1
+
+
+TableT = TypeVar("TableT", WindowTable, LiveTable)
+
+
+class Network(NamedTuple, Generic[TableT]):
     """Layers, and the config they were trained by."""
 
-    config: Mapping[str, Any]
+    config: TableT
     layers: list[LayerPlan]
 
 
 def compilable(model: bytes) -> bool:
     """Whether an ONNX file holds a network that can be compiled."""
     told = properties(model).get("window")
-    return told is not None and json.loads(told).get("pooled", True)
+    return told is not None and '"pooled": true' in told
 
 
-def network(model: bytes, name: str, place: str) -> Network:
-    """The network of a name, `window` or `live`, in an ONNX file.
+def window_network(model: bytes, place: str) -> Network[WindowTable]:
+    """The network for whole windows in an ONNX file.
 
-    ArtifactError, with place, where there is none that can be compiled.
+    ArtifactError, with place, where there is none that can be compiled. Compiled code
+    checks no bounds, so every size is held against the config here.
     """
+    return _network(model, "window", WindowTable, place)
+
+
+def live_network(model: bytes, place: str) -> Network[LiveTable]:
+    """The network for newest images, likewise."""
+    return _network(model, "live", LiveTable, place)
+
+
+def _network(
+    model: bytes, name: str, table: type[TableT], place: str
+) -> Network[TableT]:
     told = properties(model).get(name)
     if told is None:
         raise ArtifactError(
             f"{place}: expected weights named {WEIGHT}{name}, got none; {CURE}"
         )
-    config = json.loads(told)
+    try:
+        keys = json.loads(told)
+        if not isinstance(keys, dict):
+            raise ValueError(f"expected a config, got {told:.40}")
+        config = build(table, keys)
+    except (ValueError, RecursionError, SchemaError) as error:
+        raise ArtifactError(f"{place}: {name}: {error}; {CURE}") from error
+    if not config.pooled:
+        raise ArtifactError(f"{place}: expected pooled gates, got others; {CURE}")
     prefix = f"{WEIGHT}{name}.layers."
     found = {
         key.removeprefix(prefix): value
         for key, value in tensors(model).items()
         if key.startswith(prefix)
     }
-    count = len({key.partition(".")[0] for key in found})
-    if not config.get("pooled", True):
-        raise ArtifactError(f"{place}: expected pooled gates, got others; {CURE}")
-    try:
-        layers = [_layer(config, found, k) for k in range(count)]
-    except (KeyError, ValueError) as error:
-        raise ArtifactError(
-            f"{place}: expected the weights of {count} layers, got others "
-            f"({error}); {CURE}"
-        ) from error
+    _check(found, config, f"{place}: {name}")
+    layers = [_layer(config, found, k) for k in range(config.layers)]
     return Network(config, layers)
 
 
-def _layer(config: Mapping[str, Any], found: Mapping[str, Array], k: int) -> LayerPlan:
+def _check(
+    found: Mapping[str, Array], config: WindowTable | LiveTable, place: str
+) -> None:
+    """That there is every weight of every layer, of its size, and no other."""
+    expected = {
+        f"{k}.{name}": shape
+        for k in range(config.layers)
+        for name, shape in _shapes(config, first=k == 0).items()
+    }
+    got = {name: value.shape for name, value in found.items()}
+    for name in sorted(expected.keys() | got.keys()):
+        if expected.get(name) != got.get(name):
+            raise ArtifactError(
+                f"{place}: layer {name}: expected {expected.get(name, 'nothing')}, got "
+                f"{got.get(name, 'nothing')}; {CURE}"
+            )
+        if not np.isfinite(found[name]).all():
+            raise ArtifactError(
+                f"{place}: layer {name}: expected finite weights, got others; {CURE}"
+            )
+
+
+def _shapes(config: WindowTable | LiveTable, first: bool) -> dict[str, tuple[int, ...]]:
+    """Sizes of one layer's weights."""
+    filters, channels, head = config.filters, config.channels, config.head
+    shapes: dict[str, tuple[int, ...]] = {
+        "kernels.z": (filters, config.taps),
+        "kernels.x": (filters, config.taps),
+        "gain": (filters,),
+        "step": (config.repeats,),
+        "encode.weight": (channels, filters + config.around + 2, 3, 3),
+        "encode.bias": (channels,),
+        "head.weight": (4 * filters, channels, head, head),
+        "head.bias": (4 * filters,),
+    }
+    if config.deep:
+        seen = channels if first else 2 * channels
+        shapes |= {"middle.weight": (channels, seen, 3, 3), "middle.bias": (channels,)}
+    return shapes
+
+
+def _layer(
+    config: WindowTable | LiveTable, found: Mapping[str, Array], k: int
+) -> LayerPlan:
     w = {
         name.removeprefix(f"{k}."): value
         for name, value in found.items()
@@ -93,7 +208,7 @@ def _layer(config: Mapping[str, Any], found: Mapping[str, Array], k: int) -> Lay
     halves[-2] = 0.25  # gates see logarithms of magnitudes, and half of the tissue's
     encode = w["encode.weight"] * halves[None, :, None, None]
     middle = _of_both(w.get("middle.weight"), channels, outputs)
-    wide = config["head"] == 3
+    wide = config.head == 3
     head = _of(w["head.weight"], 4 * filters, outputs)
     gates = Weights(
         encode=_of(encode, outputs, encode.shape[1]),
@@ -131,6 +246,4 @@ def _padded(bias: Array, size: int) -> Array:
 
 def _taps(kernels: Array) -> Array:
     around = (TAPS - kernels.shape[1]) // 2
-    if around < 0:
-        raise ValueError(f"kernels of {kernels.shape[1]} taps, at most {TAPS}")
     return np.ascontiguousarray(np.pad(kernels, ((0, 0), (around, around))))
