@@ -5,8 +5,10 @@
 One process runs a zmq.source with keys on every interface, one without on loopback,
 and a sink for each. A good peer sends 500 frames a second; quiet and attacked periods
 alternate, so that its p99 under attack is compared with the p99 of the same minutes.
-Attackers run at nice 19: their own work would be on another machine. What was
-delivered is read off the sinks' files.
+Attackers run at nice 19, and where it is permitted the others before all else that
+the machine does (SCHED_RR): attackers' own work would be on another machine. Strangers
+come from an address of their own (127.66.6.6), as they would; `wrong_keys_beside` come
+from the good peer's. What was delivered is read off the sinks' files.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +113,20 @@ class Memory:
         self._thread.join()
 
 
+@contextmanager
+def ahead() -> Iterator[None]:
+    """This process and those it starts run before what is no part of the bench."""
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    yield
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def attack(kind: str, target: Target, at_s: float, until_s: float, told: Any) -> None:
     """One attacker's life."""
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     os.nice(19)
     time.sleep(max(0.0, at_s - time.monotonic()))
     told.put((kind, ATTACKS[kind](target, until_s)))
@@ -153,7 +169,7 @@ def live(rounds: int, period_s: float) -> dict[str, Any]:
         memory, rows = Memory(pid), []
         whole_s = rounds * len(ATTACKS) * 2 * period_s + HEAD_S
         well = Target(*ports, SERVER.public, GOOD)
-        until_s = time.monotonic() + whole_s + 2
+        until_s = time.monotonic() + whole_s + rounds * len(ATTACKS) + 2
         good = spawn.Process(target=good_peer, args=(well, until_s))
         good.start()
         time.sleep(HEAD_S + 1)
@@ -240,7 +256,8 @@ def wrong_keys(count: int) -> dict[str, Any]:
             while refused < count:
                 bar(refused, count, "wrong keys")
                 crowd, before = zmq.Context(), refused
-                peers = [pusher(crowd, port_of(node), OTHER) for _ in range(50)]
+                sources = [f"127.66.{refused // 50 % 256}.{n}" for n in range(1, 51)]
+                peers = [pusher(crowd, port_of(node), OTHER, "", s) for s in sources]
                 for peer in peers:
                     peer.send_multipart(packed(0, 666.0))
                 end_s = time.monotonic() + 5
@@ -282,7 +299,8 @@ def main() -> int:
     kept = json.loads(path.read_text()) if path.exists() else {}
     result = {key: kept[key] for key in ("live", "wrong_keys", "fuzz") if key in kept}
     if args.rounds:
-        result["live"] = live(args.rounds, args.period)
+        with ahead():
+            result["live"] = live(args.rounds, args.period)
     if args.wrong_keys:
         result["wrong_keys"] = wrong_keys(args.wrong_keys)
     if args.fuzz:

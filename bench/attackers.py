@@ -16,7 +16,7 @@ import zmq
 from streamproc import Frame, Node, Signature, wire
 from streamproc.frame import Header
 from streamproc.keys import Pair
-from tests.security.strangers import pusher, shaken
+from tests.security.strangers import HOST, STRANGE, pusher, shaken
 
 GOOD_TAG = 20261122.0  # what the good peer's frames hold, and nobody else's
 GOOD_HZ = 500.0
@@ -72,20 +72,23 @@ def good_peer(target: Target, until_s: float) -> None:
     push.close(2000)
 
 
-def wrong_keys(target: Target, until_s: float) -> int:
+def wrong_keys(target: Target, until_s: float, source: str = STRANGE) -> int:
     """Peers with a key that nobody listed, 50 at a time; how many tried."""
-    tried = 0
+    tried, (port, _, server, pair) = 0, target
     while time.monotonic() < until_s:
         crowd = zmq.Context()
-        peers = [
-            pusher(crowd, target.locked, target.pair, target.server) for _ in range(50)
-        ]
+        peers = [pusher(crowd, port, pair, server, source) for _ in range(50)]
         for peer in peers:
             peer.send_multipart([b"x", b"y"])
             tried += 1
         time.sleep(0.25)
         crowd.destroy(linger=0)
     return tried
+
+
+def wrong_keys_beside(target: Target, until_s: float) -> int:
+    """The same from the good peer's own address, which is not held to be strange."""
+    return wrong_keys(target, until_s, "")
 
 
 def claims(target: Target, until_s: float) -> int:
@@ -121,7 +124,8 @@ def half_open(target: Target, until_s: float) -> int:
     tried = 0
     while time.monotonic() < until_s:
         with suppress(OSError):
-            end = socket.create_connection(("127.0.0.1", target.locked), timeout=1)
+            to, source = (HOST, target.locked), (STRANGE, 0)
+            end = socket.create_connection(to, timeout=1, source_address=source)
             open_ends.append(end)
             tried += 1
         if len(open_ends) > HALF_OPEN:
@@ -132,6 +136,7 @@ def half_open(target: Target, until_s: float) -> int:
 
 ATTACKS: dict[str, Callable[[Target, float], int]] = {
     "wrong_keys": wrong_keys,
+    "wrong_keys_beside": wrong_keys_beside,
     "claims": claims,
     "endless": endless,
     "half_open": half_open,

@@ -6,7 +6,8 @@
 kills: kill -9 at random over five nodes with a learned tracker, a fan-out and a join;
 a fifth as many where the sensor's readings exist once, a tenth as many on a streaming
 BCJR and on a sliding clutter window. Results go to bench/results/nemesis.json, where
-those of other runs stay, and outages to nemesis.png.
+those of other runs stay, and outages to nemesis.png. Exits 1 where a record is not as
+it should be.
 """
 
 from __future__ import annotations
@@ -138,6 +139,9 @@ def _soak(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     bar = Bar()
     told = asdict(soak.soak(folder, args.soak_s, args.seed, bar))
     bar.clear()
+    for what in ("supervisor", "spare", "workers"):
+        slope, error = told[f"{what}_slope_bytes"]
+        print(f"{what}: {slope / 1e6:+.1f} +- {error / 1e6:.1f} MB/h", file=sys.stderr)
     return told
 
 
@@ -173,9 +177,11 @@ def main() -> None:
     args = parser.parse_args()
     kept = RESULTS / "nemesis.json"
     told = json.loads(kept.read_text())["faults"] if kept.exists() else {}
+    wrong = False
     for name in args.only or [part for part in PARTS if part != "soak"]:
         with tempfile.TemporaryDirectory(prefix="nemesis-", dir=run_base()) as folder:
             fresh = PARTS[name](Path(folder), args)
+        wrong |= not clean(fresh)
         told[name] = {**told.get(name, {}), **fresh}
         if args.json:
             print(json.dumps({name: fresh}))
@@ -184,6 +190,21 @@ def main() -> None:
         keep("nemesis", {"faults": told})
     if not args.json and "tracker" in told.get("kills", {}):
         draw(told["kills"]["tracker"], RESULTS / "nemesis.png")
+    if wrong:
+        sys.exit("not clean: a verdict above says what is wrong")
+
+
+def clean(told: Any) -> bool:
+    """Whether nothing in a part's results is lost, doubled, out of order, untrue."""
+    if not isinstance(told, dict):
+        return True
+    never = ("lost", "duplicated", "disordered", "differing", "unsound")
+    always = ("exact", "went_on_whole")
+    return (
+        not any(told.get(key, 0) for key in never)
+        and all(told.get(key, True) for key in always)
+        and all(clean(value) for value in told.values())
+    )
 
 
 def _line(told: dict[str, Any]) -> str:

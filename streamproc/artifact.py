@@ -18,7 +18,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -169,9 +169,16 @@ class Session:
         return call
 
     def weights(self) -> dict[str, Array]:
+        """Every weight by name, f4. ArtifactError for others."""
         names = [name for name in self.outputs if name.startswith(WEIGHT)]
         feeds = {k: np.zeros((1, *v), np.float32) for k, v in self.inputs.items()}
         arrays = self.run(names, feeds) if names else []
+        for name, array in zip(names, arrays, strict=True):
+            if array.dtype != np.float32:
+                raise ArtifactError(
+                    f"{self.place}: {name!r}: expected numbers of f4, got "
+                    f"{array.dtype}; export the network again"
+                )
         return {k.removeprefix(WEIGHT): v for k, v in zip(names, arrays, strict=True)}
 
 
@@ -210,10 +217,10 @@ def seal(folder: Path) -> None:
     """
     with _opened(folder) as fd:
         found = {name: _read(fd, folder, name) for name in (CARD, MODEL)}
-    files = _Files(str(folder), found)
-    _check_model(files, _card(files))
-    lines = [f"{files.digest(name)}  {name}\n" for name in found]
-    (folder / SUMS).write_text("".join(lines))
+        files = _Files(str(folder), found)
+        _check_model(files, _card(files))
+        lines = [f"{files.digest(name)}  {name}\n" for name in found]
+        _write(fd, folder, SUMS, "".join(lines).encode())
 
 
 class _Files(NamedTuple):
@@ -303,7 +310,7 @@ def _read(fd: int, folder: Path, name: str) -> bytes:
     package managers make them, and the folder is as trusted as the code beside it."""
     most = MOST_BYTES[name]
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-    if not folder.is_relative_to(SHIPPED):
+    if not folder.resolve().is_relative_to(SHIPPED.resolve()):  # ".." leads out
         flags |= os.O_NOFOLLOW
     try:
         file = os.open(name, flags, dir_fd=fd)
@@ -324,6 +331,26 @@ def _read(fd: int, folder: Path, name: str) -> bytes:
     return content
 
 
+def _write(fd: int, folder: Path, name: str, content: bytes) -> None:
+    """Put a new file in the place of an old one, or of a link, which is not followed.
+
+    ArtifactError where it cannot be written.
+    """
+    part = f".{name}.{os.urandom(8).hex()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(part, flags, 0o666, dir_fd=fd), "wb") as file:
+            file.write(content)
+        os.replace(part, name, src_dir_fd=fd, dst_dir_fd=fd)
+    except OSError as error:
+        with suppress(OSError):
+            os.unlink(part, dir_fd=fd)
+        raise ArtifactError(
+            f"{folder}/{name}: cannot be written: {error.strerror}; check who may "
+            "write there, or choose another folder"
+        ) from error
+
+
 def _unread(folder: Path, name: str, why: str) -> ArtifactError:
     cure = f"an artifact is a folder with {CARD}, {MODEL} and {SUMS}"
     if name == SUMS:
@@ -338,17 +365,18 @@ def _card(files: _Files) -> AnyCard:
     try:
         table = tomllib.loads(files.content[CARD].decode())
         kind = table.get("kind")
-        if kind not in CARDS:
+        if not isinstance(kind, str) or kind not in CARDS:
             raise SchemaError(("kind",), f"one of {', '.join(CARDS)}", shown(kind))
         return build(CARDS[kind], table)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ArtifactError(
-            f"{place}: expected TOML, got: {error}; fetch or make the artifact again"
-        ) from error
     except SchemaError as error:
         raise ArtifactError(
             f"{place}: {error}; this card was edited, or written by another version of "
             "streamproc"
+        ) from error
+    except (ValueError, RecursionError) as error:  # too many digits are a ValueError
+        got = str(error).partition(";")[0]
+        raise ArtifactError(
+            f"{place}: expected TOML, got: {got}; fetch or make the artifact again"
         ) from error
 
 
@@ -362,7 +390,8 @@ def write_artifact(folder: Path, card: CardT, model: bytes) -> CardT:
     """Write card, model and hashes; the card gets that of the model. Returns it."""
     card = replace(card, sha256=hashlib.sha256(model).hexdigest())
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MODEL).write_bytes(model)
-    (folder / CARD).write_text(card_text(card))
+    with _opened(folder) as fd:
+        _write(fd, folder, MODEL, model)
+        _write(fd, folder, CARD, card_text(card).encode())
     seal(folder)
     return card

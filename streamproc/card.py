@@ -19,6 +19,9 @@ Above0 = Annotated[float, Above(0)]
 Count = Annotated[int, Min(0)]
 Size = Annotated[int, Min(1), Max(1 << 20)]
 MOST_LAYERS = 1000
+# of what follows the tissue: what each image costs grows with these
+MOST_RANK, MOST_ITERATIONS = 256, 100
+WIDEST_PX = 10.0  # of smoothing, as the node incremental_svd has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,13 +261,13 @@ class MemoryTable:
     incremental_svd has them.
     """
 
-    rank: Annotated[int, Min(1)]
+    rank: Annotated[int, Min(1), Max(MOST_RANK)]
     forget: Annotated[float, Above(0), Max(1)]
     threshold: Annotated[float, Above(0)]
-    iterations: Annotated[int, Min(1)] = 2
-    smooth_z_px: Annotated[float, Min(0)] = 0.0
-    smooth_x_px: Annotated[float, Min(0)] = 0.0
-    tile_px: Annotated[int, Min(4)] = 32
+    iterations: Annotated[int, Min(1), Max(MOST_ITERATIONS)] = 2
+    smooth_z_px: Annotated[float, Min(0), Max(WIDEST_PX)] = 0.0
+    smooth_x_px: Annotated[float, Min(0), Max(WIDEST_PX)] = 0.0
+    tile_px: Annotated[int, Min(4), Max(1 << 20)] = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,12 @@ gives of itself.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ KEY = re.compile(r"[0-9a-zA-Z.:+=^!/*?&<>()\[\]{}@%$#-]{40}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MOST_BYTES = 1 << 16  # of any of these files
 _OTHERS_READ, _OTHERS_WRITE = 0o077, 0o022
+_PR_SET_DUMPABLE = 4
 
 
 class Pair:
@@ -54,9 +56,9 @@ def make(folder: Path, pair: Pair) -> None:
     """A new folder with this pair. PlacementError when there are keys already."""
     with _told(folder, "a folder that can be made"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _refuse_writable(folder)
+        _check_folder(folder)
         (folder / ALLOWED).mkdir(exist_ok=True, mode=0o755)
-        if (folder / SECRET).exists():
+        if _there(folder / SECRET):
             raise PlacementError(
                 f"{folder}: holds keys already; use `streamproc keys rotate`, or "
                 "name another folder"
@@ -72,7 +74,7 @@ def rotate(folder: Path, pair: Pair) -> str:
     still waiting to be withdrawn.
     """
     before = read_pair(folder)
-    if (folder / PREVIOUS).exists():
+    if _there(folder / PREVIOUS):
         raise PlacementError(
             f"{folder}: the pair before the last rotation is still let in; first "
             f"`streamproc keys withdraw {folder} {PREVIOUS}`"
@@ -109,9 +111,10 @@ def withdraw(folder: Path, name: str, public: str = "") -> int:
     Returns how many keys went. PlacementError when there are none such.
     """
     if name == PREVIOUS:
-        if not (folder / PREVIOUS).exists():
+        if not _there(folder / PREVIOUS):
             raise PlacementError(f"{folder}: no pair before the one in use")
-        (folder / PREVIOUS).unlink()
+        with _told(folder, "a folder that can be written"):
+            (folder / PREVIOUS).unlink()
         return 1
     _check_name(folder, name)
     keys = _allowed(folder).get(name, [])
@@ -130,7 +133,7 @@ def withdraw(folder: Path, name: str, public: str = "") -> int:
 def show(folder: Path) -> Shown:
     """Everything in the folder that may be told."""
     previous = ""
-    if (folder / PREVIOUS).exists():
+    if _there(folder / PREVIOUS):
         previous = _read_pair(folder / PREVIOUS).public
     return Shown(read_pair(folder).public, previous, _allowed(folder))
 
@@ -141,15 +144,15 @@ def read_pair(folder: Path, public: str = "") -> Pair:
     A run goes on with the pair that it began with, whatever is rotated meanwhile.
     Raises PlacementError where there is none, or where others may read it.
     """
-    if not (folder / SECRET).exists():
+    if not _there(folder / SECRET):
         raise PlacementError(
             f"{folder}: no keys there; make them with `streamproc keys make {folder}`"
         )
-    _refuse_writable(folder)
+    _check_folder(folder)
     pair = _read_pair(folder / SECRET)
     if public in ("", pair.public):
         return pair
-    if (folder / PREVIOUS).exists():
+    if _there(folder / PREVIOUS):
         pair = _read_pair(folder / PREVIOUS)
         if pair.public == public:
             return pair
@@ -186,25 +189,22 @@ class Allowed:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._seen: tuple[int, ...] = ()
+        self._seen: list[object] = []
         self._names: dict[str, str] = {}
 
     def name_of(self, public: str) -> str | None:
         """Whose key it is; None for a stranger's."""
         seen = self._stamps()
-        if seen != self._seen:
+        if seen != self._seen or not self._names:  # none: it could not be read
             self._names, self._seen = self._read(), seen
         return self._names.get(public)
 
-    def _stamps(self) -> tuple[int, ...]:
-        found = []
-        for part in ("", SECRET, PREVIOUS, ALLOWED):
-            try:
-                about = os.stat(self.folder / part)
-                found += [about.st_mtime_ns, about.st_ino, about.st_mode]
-            except OSError:
-                found.append(0)
-        return tuple(found)
+    def _stamps(self) -> list[object]:
+        """Whatever changes when who is let in does; files may be edited in place."""
+        parts = [self.folder / part for part in ("", SECRET, PREVIOUS, ALLOWED)]
+        with suppress(OSError):
+            parts += sorted((self.folder / ALLOWED).iterdir())
+        return [(str(path), _stamp(path)) for path in parts]
 
     def _read(self) -> dict[str, str]:
         try:
@@ -219,19 +219,35 @@ class Allowed:
 # Files.
 
 
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        about = os.stat(path)
+    except OSError:
+        return ()
+    times = about.st_mtime_ns, about.st_ctime_ns
+    return (*times, about.st_ino, about.st_size, about.st_mode, about.st_uid)
+
+
+def _there(path: Path) -> bool:
+    with _told(path, "a folder of keys that can be read"):
+        return path.exists()
+
+
 def _allowed(folder: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     with _told(folder / ALLOWED, "a folder of public keys"):
-        _refuse_writable(folder / ALLOWED)
+        _check_folder(folder / ALLOWED)
         for path in sorted((folder / ALLOWED).iterdir()):
             if NAME.fullmatch(path.name):
-                _refuse_writable(path)
-                found[path.name] = _keys(path)
+                found[path.name] = _keys(path, _refuse_writable)
     return found
 
 
-def _keys(path: Path) -> list[str]:
-    lines = _text(path).split("\n")
+def _keys(
+    path: Path, refuse: Callable[[Path, os.stat_result], None] | None = None
+) -> list[str]:
+    """Of a file that `refuse`, given what was opened, finds nothing wrong with."""
+    lines = _text(path, refuse).split("\n")
     keys = [line.strip() for line in lines if line.strip()]
     for key in keys:
         if not KEY.fullmatch(key):  # and never shown: it may be a secret
@@ -240,26 +256,25 @@ def _keys(path: Path) -> list[str]:
 
 
 def _read_pair(path: Path) -> Pair:
-    with _told(path, "a pair of keys"):
-        mode = os.lstat(path).st_mode
-    if mode & _OTHERS_READ:
-        raise PlacementError(
-            f"{path}: others may read the secret key (mode {mode & 0o777:o}); "
-            f"`chmod 600 {path}`, and make a new pair if somebody has"
-        )
-    keys = _keys(path)
+    # A core file would hold it. No limit on its size does: the kernel ignores it where
+    # cores go to a program's input [core(5)]. Only exec undoes this. [prctl(2)]
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    keys = _keys(path, _refuse_readable)
     if len(keys) != 2:
         raise PlacementError(f"{path}: expected two keys, public and secret")
     return Pair(*keys)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, refuse: Callable[[Path, os.stat_result], None] | None) -> str:
     """A plain file's text; no link is followed."""
     with _told(path, "a file that can be read"):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
                 raise PlacementError(f"{path}: expected a plain file")
+            if refuse is not None:
+                refuse(path, about)
             return file.read(MOST_BYTES).decode("ascii", errors="replace")
 
 
@@ -280,13 +295,40 @@ def _write(path: Path, text: str, mode: int) -> None:
     os.replace(fresh, path)
 
 
-def _refuse_writable(path: Path) -> None:
+def _check_folder(path: Path) -> None:
     with _told(path, "a folder of keys"):
-        mode = os.stat(path).st_mode
-    if mode & _OTHERS_WRITE:
+        descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
+        try:
+            about = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    _refuse_writable(path, about)
+
+
+def _refuse_readable(path: Path, about: os.stat_result) -> None:
+    _refuse_foreign(path, about)
+    if about.st_mode & _OTHERS_READ:
         raise PlacementError(
-            f"{path}: others may write to it (mode {mode & 0o777:o}), and so let "
-            f"themselves in; `chmod go-w {path}`"
+            f"{path}: others may read the secret key (mode "
+            f"{about.st_mode & 0o777:o}); `chmod 600 {path}`, and make a new pair if "
+            "somebody has"
+        )
+
+
+def _refuse_writable(path: Path, about: os.stat_result) -> None:
+    _refuse_foreign(path, about)
+    if about.st_mode & _OTHERS_WRITE:
+        raise PlacementError(
+            f"{path}: others may write to it (mode {about.st_mode & 0o777:o}), and so "
+            f"let themselves in; `chmod go-w {path}`"
+        )
+
+
+def _refuse_foreign(path: Path, about: os.stat_result) -> None:
+    if about.st_uid not in (0, os.geteuid()):
+        raise PlacementError(
+            f"{path}: expected it to belong to root or to user {os.geteuid()}, who "
+            f"runs this, got user {about.st_uid}; `chown` it, or run as that user"
         )
 
 

@@ -36,6 +36,7 @@ class Mount:
         self.node = node
         self.outputs = outputs
         self.is_open = False
+        self.key = 0  # the port whose frame's seq names a call
         self.next_seq = [0] * len(outputs)
         self._process = node.process
         self._streams = [f"{name}:{port}" for port in outputs]
@@ -56,7 +57,7 @@ class Mount:
         except (EndOfStream, FrameError):
             raise
         except Exception as error:
-            seq = frames[0].header.seq if frames else None
+            seq = frames[self.key].header.seq if frames else None
             raise NodeError(self.name, seq, error, where(error)) from error
 
     def finish(self) -> Iterator[Outputs]:

@@ -6,8 +6,8 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,9 +17,11 @@ from bench.faults.kinds import ARRIVAL
 from streamproc.config import loads
 from streamproc.errors import StreamprocError
 from streamproc.graph import build
+from streamproc.runtime.process import Process
 from streamproc.runtime.summary import summarise
 from streamproc.runtime.supervisor import Supervisor
 
+KEPT = 64  # processes that were killed: the newest
 Patch = Callable[[Supervisor], None]
 
 
@@ -46,7 +48,7 @@ class Disturbed:
         self.log: list[tuple[str, str]] = []
         self.error: StreamprocError | None = None
         self.summary: dict[str, Any] = {}
-        self._killed: set[int] = set()
+        self._killed: deque[Process] = deque(maxlen=KEPT)
         self.out = folder / "out.frames"
         self._arrivals = folder / "out.frames.arrivals"
         self.supervisor = Supervisor(self.graph, state, self._note, frames)
@@ -119,19 +121,27 @@ class Disturbed:
         """Send a signal to a worker as soon as it is ready; when, in monotonic ns.
 
         A process that was killed before, and whose death nobody has noticed yet, is
-        not killed again.
+        not killed again. Processes are told apart as such: numbers come round.
         """
-        self.until(
-            lambda: self.pid(worker) not in (None, *self._killed),
-            f"{worker} never came back",
-        )
-        now, pid = time.monotonic_ns(), self.pid(worker)
-        if pid is not None:
-            with suppress(ProcessLookupError):  # it has just died by itself
-                os.kill(pid, number)
+        sent: list[int] = []
+
+        def send() -> bool:
+            post = self.supervisor.posts[worker]
+            process = post.process
+            if process is None or not post.ready or process in self._killed:
+                return False
+            now = time.monotonic_ns()
+            try:
+                os.kill(process.pid, number)
+            except ProcessLookupError:  # it has just died by itself
+                return False
             if number == signal.SIGKILL:
-                self._killed.add(pid)
-        return now
+                self._killed.append(process)
+            sent.append(now)
+            return True
+
+        self.until(send, f"{worker} never came back")
+        return sent[0]
 
     # The sink.
 

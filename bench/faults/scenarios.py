@@ -70,16 +70,23 @@ def harmed(
         made = run.recorded()
         silences = run.silences_ms([kill.at_ns for kill in done])
     told = [f"{level} {line}" for level, line in run.log]
-    return Told(_judged(name, folder, made, lines), silences, done, told, summary)
+    handed_out = max(edge["sent"] for edge in summary["edges"].values())
+    verdict = _judged(name, folder, made, lines, handed_out)
+    return Told(verdict, silences, done, told, summary)
 
 
 def _judged(
-    name: str, folder: Path, made: records.Recorded, lines: dict[str, Any]
+    name: str,
+    folder: Path,
+    made: records.Recorded,
+    lines: dict[str, Any],
+    handed_out: int,
 ) -> records.Verdict | records.Readings:
+    """handed_out: by the source, told by the engine, for a record may lack its end."""
     if name in graphs.ONCE:
         return records.judge_once(made, folder / "device")
     twin = folder / "undisturbed"
-    return records.judge(made, undisturbed(name, twin, len(made.seqs), **lines))
+    return records.judge(made, undisturbed(name, twin, handed_out, **lines))
 
 
 def killed(
@@ -178,10 +185,10 @@ def poisoned(folder: Path, frames: int = 400) -> Poisoned:
 
 
 def spoilt_artifact(folder: Path) -> tuple[str, records.Verdict | None]:
-    """A model's file is overwritten while it runs, and its worker killed, thrice.
+    """A model's file is overwritten while it runs, and its worker and the spare that
+    knows what was there are killed, thrice: the next life reads the file again.
 
-    What the graph gave up with, or else the verdict on it: a life that never reads the
-    file again may go on with what it has checked.
+    What the graph gave up with, or else the verdict on it.
     """
     model = folder / "model"
     shutil.copytree(Artifact.load("lorenz-decimated", TrackerCard).folder, model)
@@ -192,6 +199,7 @@ def spoilt_artifact(folder: Path) -> tuple[str, records.Verdict | None]:
         (model / "model.onnx").write_bytes(network)
         done = []
         for restarts in (1, 2, 3):
+            os.kill(run.supervisor._spare.pid, signal.SIGKILL)  # who has read it before
             done.append(Kill("learned", run.hit("learned")))
             run.recovered(restarts)
         network[len(network) // 2] ^= 1  # for the undisturbed twin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     path = args.out / f"{unit_name(graph)}.service"
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        path.write_text(unit_text(graph, wanted))
+        _write(path, unit_text(graph, wanted))
     except OSError as error:
         raise PlacementError(
             f"{path}: cannot be written ({error.strerror}); give another --out"
@@ -105,6 +106,18 @@ def run(args: argparse.Namespace) -> int:
         print(f"{path}: profile {wanted.profile}, network {wanted.reach}, ", end="")
         print(f"at most {wanted.memory_mib} MiB; how to install it stands in it")
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    """A new file in the place of an old one, or of a link, which is not followed."""
+    part = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(part, flags, 0o666), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _wanted(args: argparse.Namespace, graph: Graph) -> Wanted:

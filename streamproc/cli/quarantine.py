@@ -46,11 +46,14 @@ def run(args: argparse.Namespace) -> int:
     folder = inner if inner.is_dir() else args.folder
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder; name a run's --state folder")
-    found = [one for one in listed(folder) if args.node in ("", one.node)]
-    if args.out is None:
-        _show(found, args.json)
-        return 0
-    written = write_joined(found, args.port, args.out)
+    try:
+        found = [one for one in listed(folder) if args.node in ("", one.node)]
+        if args.out is None:
+            _show(found, args.json)
+            return 0
+        written = write_joined(found, args.port, args.out)
+    except ArtifactError as error:  # it quotes what the files say
+        raise ArtifactError(_clean(str(error))) from error
     if args.json:
         print_json({"frames": written, "file": str(args.out)})
     else:
@@ -63,8 +66,16 @@ def _show(found: list[SetAside], as_json: bool) -> None:
         print_json([_plain(one) for one in found])
         return
     for one in found:
-        print(f"{one.node}  seq {one.seq}  {one.when}  {one.cause}")
+        print(
+            f"{_clean(one.node)}  seq {one.seq}  {_clean(one.when)}  "
+            f"{_clean(one.cause)}"
+        )
     print(f"{counted(len(found), 'frame')} set aside")
+
+
+def _clean(text: str) -> str:
+    """What a file says, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _plain(one: SetAside) -> dict[str, Any]:

@@ -7,6 +7,8 @@ it has keys. [systemd.exec(5), systemd.resource-control(5)]
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,7 +28,7 @@ PLAIN_KINDS = frozenset(
 )
 SOCKET_KINDS = ("tcp.", "udp.", "zmq.")
 WORKER_MIB, BASE_MIB = 320, 256  # a worker with ONNX Runtime and Numba; the supervisor
-USER = "streamproc"  # of graphs with keys, which a passing user could not keep
+USER = re.compile(r"[a-z][a-z0-9_-]{0,30}")  # what useradd and systemd both take
 WATCHDOG_S, STOP_S, START_S = 30, 15, 180
 
 
@@ -79,6 +81,16 @@ def unit_name(graph: Graph) -> str:
     return f"streamproc-{graph.name}"
 
 
+def user_name(name: str) -> str:
+    """Of the user of a unit with keys, which a passing user could not keep.
+
+    A user for each graph, or one could read the keys of another.
+    """
+    if USER.fullmatch(name):
+        return name
+    return f"streamproc-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
 def unit_text(graph: Graph, wanted: Wanted) -> str:
     """The whole unit file."""
     name = unit_name(graph)
@@ -123,9 +135,10 @@ def _comment(graph: Graph, wanted: Wanted) -> Iterator[str]:
     yield f"#   sudo install -D -m 644 GRAPH.toml {home}/graph.toml"
     yield f"#   sudo cp {name}.service /etc/systemd/system/"
     if wanted.keys:
-        yield f"#   sudo useradd --system --no-create-home {USER}"
-        yield f"#   sudo install -d -m 700 -o {USER} {home}/keys"
-        yield f"#   sudo -u {USER} streamproc keys make {home}/keys"
+        user = user_name(name)
+        yield f"#   sudo useradd --system --no-create-home {user}"
+        yield f"#   sudo install -d -m 700 -o {user} {home}/keys"
+        yield f"#   sudo -u {user} streamproc keys make {home}/keys"
     yield f"#   sudo systemctl enable --now {name}"
     yield "# Models and modules of your own go beside graph.toml, which the service can"
     yield f"# read and not change; what it writes is in /var/lib/{name}/data."
@@ -152,7 +165,7 @@ def _service(name: str, wanted: Wanted) -> Iterator[str]:
 
 def _identity(name: str, wanted: Wanted) -> Iterator[str]:
     if wanted.keys:
-        yield f"User={USER}"
+        yield f"User={user_name(name)}"
     else:
         yield "DynamicUser=yes"
     yield "StateDirectory=%N %N/data"

@@ -74,6 +74,9 @@ def check(path: str | os.PathLike[str], root: str = "") -> Graph:
     return build_graph(load(path, root))
 
 
+_ENDLESS = re.compile(r"[0-9_]{4300}")
+
+
 def load(path: str | os.PathLike[str], root: str = "") -> GraphSpec:
     """Read a graph file. ConfigError says file:line, key, expected and got.
 
@@ -95,6 +98,13 @@ def loads(text: str, path: str = "graph.toml", root: str = "") -> GraphSpec:
         values, lines = tomllib.loads(text), line_index(text)
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(error, text, path) from error
+    except ValueError as error:  # Python's own limit, which names no line
+        rows = enumerate(text.splitlines(), 1)
+        line = next((n for n, row in rows if _ENDLESS.search(row)), 1)
+        raise ConfigError(
+            f"{path}:{line}: not TOML: expected a number of 64 bits, got one of "
+            "thousands of digits; shorten it"
+        ) from error
     except RecursionError as error:
         raise ConfigError(f"{path}:1: lists or tables nested too deep") from error
     return _Reader(path, lines, values).graph(root)
@@ -109,6 +119,17 @@ def _not_toml(error: tomllib.TOMLDecodeError, text: str, path: str) -> ConfigErr
         line = int(place[1] or line)
     cure = "; text stands in quotes" if problem == "Invalid value" else ""
     return ConfigError(f"{path}:{line}: not TOML: {problem}{cure}")
+
+
+def _inside(root: str, config: Any, key_path: KeyPath) -> dict[str, str]:
+    """Root and path, instead of its own, of a node that writes. Raises SchemaError."""
+    own, path = (getattr(config, key, None) for key in ("root", "path"))
+    if not isinstance(own, str) or not isinstance(path, str):
+        return {}
+    try:
+        return {"root": root, "path": narrowed(root, own, path)}
+    except PlacementError as error:
+        raise SchemaError(key_path, problem=str(error)) from error
 
 
 class _Reader:
@@ -192,16 +213,20 @@ class _Reader:
         )
 
     def confined(self, root: str, node: NodeSpec) -> NodeSpec:
-        """A node that writes, writing inside the graph's root."""
-        own, path = (getattr(node.config, key, None) for key in ("root", "path"))
-        if not root or not isinstance(own, str) or not isinstance(path, str):
+        """A node that writes, and its fallback, writing inside the graph's root."""
+        if not root:
             return node
-        try:
-            inner = narrowed(root, own, path)
-        except PlacementError as error:
-            key_path = ("nodes", node.name, "root")
-            raise SchemaError(key_path, problem=str(error)) from error
-        return replace(node, config=replace(node.config, root=root, path=inner))
+        path: KeyPath = ("nodes", node.name)
+        inside = _inside(root, node.config, (*path, "root"))
+        config = replace(node.config, **inside) if inside else node.config
+        options, twin = node.options, dict(node.options.fallback)
+        if twin:
+            path = (*path, "fallback")
+            own = {key: value for key, value in twin.items() if key != "kind"}
+            made = build(config_type(self.kind(path, twin)), own, path)
+            twin |= _inside(root, made, (*path, "root"))
+            options = replace(options, fallback=twin)
+        return replace(node, config=config, options=options)
 
     def kind(self, path: KeyPath, table: Mapping[str, Any]) -> type[Node[Any]]:
         name = table.get("kind")

@@ -82,7 +82,8 @@ class Network(NamedTuple):
 def planned(network: Network, lanes: bool) -> Planned:
     """Lay weights out. lanes: for many tracks at once, else for one.
 
-    ArtifactError if a weight is missing or has a shape that does not fit.
+    ArtifactError if a weight is missing, has a shape that does not fit, or is not
+    finite: the compiled step trusts all of it.
     """
     weights, position = network.weights, network.position
     scales = _scales_run(network.scales)
@@ -90,13 +91,15 @@ def planned(network: Network, lanes: bool) -> Planned:
     columns = max(9, len(position))
     rows = [[], [0, *[len(scales)] * 4], [*position]]
     runs = [np.pad(scales, (0, -len(scales) % VECTOR))]
-    expected = _inputs(network)
+    expected, made = _inputs(network), _outputs(network)
     for layer in ORDER[architecture_of(weights)]:
         w, b = _of(weights, layer)
-        if len(w) != expected[layer]:
+        wanted = (expected[layer], made.get(layer, b.size))
+        if w.shape != wanted:
             raise ArtifactError(
-                f"weight '{layer}.w': expected {expected[layer]} inputs, got {len(w)}; "
-                "export the network again, or correct its card"
+                f"weight '{layer}.w': expected {wanted[0]} inputs and {wanted[1]} "
+                f"outputs, got {w.shape[0]} and {w.shape[1]}; export the network "
+                "again, or correct its card"
             )
         run, inputs, outputs = _laid(layer, w, b, lanes)
         rows.append([sum(map(len, runs)), *w.shape, inputs, outputs])
@@ -147,6 +150,20 @@ def _inputs(network: Network) -> dict[str, int]:
     }  # fmt: skip
 
 
+def _outputs(network: Network) -> dict[str, int]:
+    """Outputs of every layer but those whose number is free: who reads them counts."""
+    sizes = first_states(network.weights).sizes
+    n, m = len(network.scales.error), len(network.scales.observation)
+    both = {"head_factor": n * (n + 1) // 2, "fc_gain": n * m}
+    if architecture_of(network.weights) == 1:
+        return both | {"gru": 3 * sizes["h"], "gru_u": 3 * sizes["h"]}
+    q, s = n * n, m * m
+    return both | {
+        "gru_q": 3 * q, "gru_q_u": 3 * q, "gru_sigma": 3 * q, "gru_sigma_u": 3 * q,
+        "fc1": s, "gru_s": 3 * s, "gru_s_u": 3 * s, "fc3": q, "fc4": q,
+    }  # fmt: skip
+
+
 def _of(weights: Mapping[str, Array], layer: str) -> tuple[Array, Array]:
     """A layer's matrix and bias; of a GRU `gru`, or `gru_u` for what it keeps."""
     base, kept = layer.removesuffix("_u"), layer.endswith("_u")
@@ -160,6 +177,13 @@ def _of(weights: Mapping[str, Array], layer: str) -> tuple[Array, Array]:
             f"weights {names[0]!r} {w.shape} and {names[1]!r} {b.shape} do not fit; "
             "expected (in, out) and (out); export the network again"
         )
+    for name in names:
+        kind = weights[name].dtype
+        if kind != np.float32 or not np.isfinite(weights[name]).all():
+            raise ArtifactError(
+                f"weight {name!r}: expected finite numbers of f4, got others or "
+                f"{kind}; export the network again"
+            )
     return w, b
 
 

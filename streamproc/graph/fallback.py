@@ -18,7 +18,15 @@ def check_fallback(
     inputs: Mapping[str, Signature],
     outputs: Mapping[str, Signature],
 ) -> None:
-    """GraphError for a fallback that cannot be made, or does not fit."""
+    """GraphError for a fallback that cannot be made, or does not fit.
+
+    And for a source that is to leave out a frame, for it fails before it has one.
+    """
+    if asked.options.on_error == "skip" and not inputs:
+        raise GraphError(
+            'on_error: expected "fail" or "restart" for a source, got "skip"; use '
+            '"restart"'
+        )
     if not asked.options.fallback:
         return
     try:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from streamproc.errors import GraphError, RefusedError, nearest
 from streamproc.frame import Signature
 from streamproc.node import Ports
-from streamproc.schema import Above, Like, Min
+from streamproc.schema import Above, Like, Max, Min
 
 RefusedT = TypeVar("RefusedT", bound=RefusedError)
 WORKER = Like(r"[A-Za-z0-9_-]*", "letters, digits, '_' and '-'")  # names files too
@@ -52,11 +52,11 @@ class NodeOptions:
     on_error: Literal["fail", "skip", "restart", "fallback"] = "fail"
     fallback: dict[str, Setting] = field(default_factory=dict)
     hang_s: Annotated[float, Above(0)] = 10
-    quarantine_mib: Annotated[float, Min(0)] = 16
+    quarantine_mib: Annotated[float, Min(0), Max(1 << 20)] = 16
     keep_refused: bool = False
     deadline_us: Annotated[float, Above(0)] | None = None
     on_late: Literal["count", "drop", "degrade"] = "count"
-    log_mib: Annotated[float, Min(0)] = 16
+    log_mib: Annotated[float, Min(0), Max(1 << 20)] = 16
     fsync: Literal["none", "group", "always"] = "none"
 
     def __post_init__(self) -> None:

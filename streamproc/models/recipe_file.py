@@ -47,5 +47,5 @@ def parse(kind: type[RecipeT], text: str, place: str) -> RecipeT:
     """A recipe from TOML text. ArtifactError, with place and key, if it is none."""
     try:
         return build(kind, tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, SchemaError) as error:
+    except (SchemaError, ValueError, RecursionError) as error:  # ValueError: not TOML
         raise ArtifactError(f"{place}: {error}") from error

@@ -35,6 +35,7 @@ from streamproc.schema import Above, Max, Min
 SUREST = 30.0
 COMPILED = ("mixture", "poisson")  # heads that need no network
 OF_PILOTS = ("noise", "base", "components")  # keys that say what is fitted to them
+MOST_COMPONENTS = 64  # of an artifact's noise, whose tables grow with their square
 STEADIEST, WILDEST = 1e-6, 1e6  # deviations that log p(y) may have, nats
 
 
@@ -245,7 +246,7 @@ class FactorGraphDetector(Detector[FactorGraphConfigT]):
         base, C = artifact.card.base, self.trellis.classes
         wanted: dict[str, tuple[int, ...]] = {"rates": (C,)}
         if artifact.card.head != "poisson":
-            K = max(1, np.size(weights.get("weights", ())))
+            K = min(max(1, np.size(weights.get("weights", ()))), MOST_COMPONENTS)
             wanted = {"means": (C, self._dims), "weights": (K,), "variances": (K,)}
         got = {name: one.shape for name, one in weights.items()}
         if {k: got.get(k) for k in wanted} != wanted or not all(

@@ -30,6 +30,11 @@ def split_endpoint(endpoint: str) -> tuple[str, str, str]:
             f"endpoint: expected tcp://127.0.0.1:5555 or ipc:///path, got {endpoint!r}"
         )
     if scheme == "ipc":
+        if address == "*" or address.startswith("@"):
+            raise GraphError(
+                f"endpoint: expected ipc:///path, whose mode says who may use it, got "
+                f"{endpoint!r}; name a path in a folder of one's own"
+            )
         return scheme, address, ""
     host, colon, port = address.rpartition(":")
     if not colon or not (port in ("*", "0") or _is_port(port)):

@@ -125,7 +125,10 @@ def read_signature(line: bytes, path: object) -> Signature:
                 "wrote it"
             )
         return Signature.from_plain(plain["signature"])
-    except (ValueError, TypeError, KeyError, RecursionError, GraphError) as error:
+    except (
+        *(ValueError, TypeError, KeyError, OverflowError, RecursionError),
+        GraphError,
+    ) as error:
         raise ArtifactError(
             f"{path}: expected a .frames recording, got {line!r:.60}; "
             "was it written by file.sink?"

@@ -24,6 +24,7 @@ _WORD = struct.Struct("<I")
 _ROUND = 1 << 32
 _SO_RXQ_OVFL = 40  # Linux; the socket module does not name it
 _ANCILLARY = socket.CMSG_SPACE(_WORD.size)
+LATE_IN_A_ROW = 100  # after which it is the counter that is wrong, not they
 _PER_CALL = 256  # refused in one process(), so that others get their turn
 
 
@@ -45,7 +46,7 @@ class UdpSourceConfig(Declared):
     address: str = "127.0.0.1"
     port: Annotated[int, Min(0), Max(65535)]
     header: Literal["none", "seq32", "wire"] = "none"
-    buffer_kib: Annotated[int, Min(1)] = 4096
+    buffer_kib: Annotated[int, Min(1), Max(1 << 20)] = 4096
 
 
 class UdpSource(LiveSource[UdpSourceConfig]):
@@ -53,8 +54,10 @@ class UdpSource(LiveSource[UdpSourceConfig]):
 
     Datagrams of another size are refused and counted; those the kernel had no room
     for are counted where it tells (Linux); a gap in a counter flags the next frame,
-    and what comes after its turn is refused as late. t0_ns is the time of arrival
-    unless a wire header says another.
+    and what comes after its turn is refused as late. 100 late ones in a row are none:
+    the counter began anew, or one datagram lied; the next one of them is taken and
+    flagged, and `restarts` counts it. t0_ns is the time of arrival unless a wire header
+    says another.
     """
 
     pausable = False
@@ -66,6 +69,7 @@ class UdpSource(LiveSource[UdpSourceConfig]):
         "kernel_drops",
         "gaps",
         "missing",
+        "restarts",
     )
 
     def __init__(self, config: UdpSourceConfig) -> None:
@@ -77,6 +81,7 @@ class UdpSource(LiveSource[UdpSourceConfig]):
 
     def _reset(self) -> None:
         self._expected: int | None = None
+        self._late = 0  # in a row
         self._told_drops = 0
 
     def accept(self) -> Signature:
@@ -182,10 +187,15 @@ class UdpSource(LiveSource[UdpSourceConfig]):
     def _follow(self, frame: Frame, seq: int, around: int) -> Frame | None:
         """Count what the sensor's counter skipped; refuse what comes out of turn."""
         missing = 0 if self._expected is None else (seq - self._expected) % around
-        if missing >= around // 2:
+        if missing >= around // 2 and self._late < LATE_IN_A_ROW:
+            self._late += 1
             return self._refuse("late", f"seq {seq} after {self._expected}")
-        if missing:
+        if missing >= around // 2:
+            self._counts["restarts"] += 1
+            self._cut = True
+        elif missing:
             self._missed(frame, missing)
+        self._late = 0
         self._expected = (seq + 1) % around
         return frame
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from streamproc import keys
-from streamproc.addresses import bracketed, is_loopback, numeric
+from streamproc.addresses import bracketed, loopback, numeric
 from streamproc.errors import PlacementError
 from streamproc.nodes.loopback import split_endpoint
 from streamproc.transport.curve import Lock, Pass
@@ -50,13 +50,14 @@ def place_of(config: Reach) -> Place:
     scheme, host, port = split_endpoint(config.endpoint)
     if scheme == "ipc":
         return Place(config.endpoint, config.bind)
-    if not config.keys and not is_loopback(host):
+    address = numeric(host) if config.keys else loopback(host)
+    if not address:
         raise PlacementError(
             f"endpoint {config.endpoint}: host {host!r} is beyond this machine, which "
             'needs keys; add keys = "FOLDER", made by `streamproc keys make FOLDER`, '
             "or use 127.0.0.1, ::1 or ipc"
         )
-    endpoint = f"tcp://{bracketed(numeric(host))}:{port}"
+    endpoint = f"tcp://{bracketed(address)}:{port}"
     if not config.keys:
         return Place(endpoint, config.bind)
     folder = Path(config.keys)

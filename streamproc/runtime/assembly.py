@@ -75,6 +75,7 @@ class Assembly:
         join = None
         if len(entry["inputs"]) > 1:
             feedback = self._feedback(entry["name"])
+            mount.key = next(p for p in range(len(feedback) + 1) if p not in feedback)
             join = Join(len(entry["inputs"]), options["join"], feedback)
         ward = self._ward(mount, place, entry)
         return Station(mount, join, options, self._say, ward)
@@ -91,6 +92,8 @@ class Assembly:
         quarantine = Quarantine(folder, mount.name, inputs, most_bytes)
         asked = twin_of(entry)
         twin = None if asked is None else self._mounted(asked)
+        if twin is not None:
+            twin.key = mount.key
         ward = Ward(mount, place, self.crumb, quarantine, self._say, twin)
         condemned = self.plan.get("condemned", {}).get(mount.name, [])
         ward.condemned = {seq: cause for seq, cause in condemned}

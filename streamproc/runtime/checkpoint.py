@@ -16,6 +16,7 @@ import msgpack
 from streamproc import wire
 from streamproc.errors import ArtifactError, PlacementError, WireError
 from streamproc.frame import Array, Frame, Header
+from streamproc.runtime.state_file import open_own
 
 _SLOT = struct.Struct("<QQII")  # generation, start, length, crc32
 _HEAD = 4096
@@ -44,7 +45,7 @@ class CheckpointFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = open_own(path)
         size = os.fstat(self._fd).st_size
         self._size = 0
         try:

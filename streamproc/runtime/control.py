@@ -6,7 +6,7 @@ import json
 import select
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -60,12 +60,25 @@ class Line:
                 kept.append(told)
             if not self.open:
                 return None
-            select.select([self], [], [])
+            readable([self])
 
     def close(self) -> None:
         """Hang up."""
         self.open = False
         self._end.close()
+
+
+def readable(waits: Iterable[Any], within_s: float | None = None) -> list[Any]:
+    """Which of these can be read, or have hung up, after waiting at most so long.
+
+    waits: descriptors, or what has one. Not select(): that ends at number 1,024.
+    """
+    by_fd = {one if isinstance(one, int) else one.fileno(): one for one in waits}
+    poll = select.poll()
+    for fd in by_fd:
+        poll.register(fd, select.POLLIN)
+    ready = {fd for fd, _ in poll.poll(None if within_s is None else within_s * 1000)}
+    return [one for fd, one in by_fd.items() if fd in ready]
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -8,6 +8,8 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from streamproc.runtime.state_file import open_own
+
 _ROW = struct.Struct("<QQ")  # place of the node in its plan + 1 or 0, seq
 
 
@@ -21,11 +23,11 @@ class At(NamedTuple):
 class Crumb:
     """Sixteen bytes of shared memory, written before and after a node is called.
 
-    seq is that of the frame on the node's first port.
+    seq is that of the frame on the port that names a call, see Mount.key.
     """
 
     def __init__(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fd = open_own(path)
         try:
             os.ftruncate(fd, _ROW.size)
             self._map = mmap.mmap(fd, _ROW.size)

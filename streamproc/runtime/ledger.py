@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from streamproc.errors import ArtifactError
 from streamproc.frame import Array
 from streamproc.runtime.checkpoint import (
     CheckpointFile,
@@ -28,6 +29,7 @@ from streamproc.runtime.feed import Feed
 from streamproc.runtime.inlet import Inlet
 from streamproc.runtime.join import Waiting
 from streamproc.runtime.station import Station
+from streamproc.runtime.ward import CHANGED
 from streamproc.transport.protocol import Sender
 
 LONGEST_NS = 5_000_000  # between two snapshots while frames flow
@@ -162,9 +164,12 @@ class Ledger:
         """Bring stations back to a checkpoint; edges were built from it already."""
         for name, station in self._stations.items():
             stored = record["stations"][name]
+            fallen = stored.get("ward", [""])[0]
+            if station.ward is not None and "ward" in stored:
+                station.ward.restore(stored["ward"])
+            elif fallen:
+                raise ArtifactError(CHANGED.format(name, fallen))
             if name in record["states"]:
-                if station.ward is not None and "ward" in stored:
-                    station.ward.restore(stored["ward"])
                 station.acting.restore(unpack_arrays(record["states"][name]))
             _restore_station(station, stored)
 

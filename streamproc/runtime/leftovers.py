@@ -7,8 +7,10 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from streamproc.runtime.plan import MARK
 from streamproc.runtime.quarantine import FOLDER
 
 PREFIX = "streamproc-"
@@ -18,13 +20,12 @@ YOUNG_S = 60.0  # a run that is just starting has a folder, but no lock yet
 def sweep(base: str | None) -> list[Path]:
     """Remove what dead runs of this user left in memory; returns the folders.
 
-    A run that lives holds the lock in its folder. One that set frames aside has taken
-    its lock away, and its folder stays.
+    A run that lives holds the lock in its folder. What a dead one set aside stays, as
+    does a folder that somebody named with --state: to go on with it is up to them.
     """
     swept = []
     for folder in Path(base or tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        if _is_ours(folder) and _is_dead(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        if _is_ours(folder) and _is_dead(folder) and leave(folder) is None:
             swept.append(folder)
     return swept
 
@@ -39,6 +40,8 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _is_dead(folder: Path) -> bool:
+    if os.path.lexists(folder / MARK):
+        return False
     try:
         held = os.open(folder / "lock", os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
@@ -61,5 +64,6 @@ def leave(folder: Path) -> Path | None:
         return None
     for path in folder.iterdir():
         if path != kept:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
     return kept

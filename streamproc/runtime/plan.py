@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -17,10 +18,18 @@ from streamproc.addresses import bracketed, is_loopback, numeric
 from streamproc.errors import PlacementError
 from streamproc.graph import Edge, Graph, PlacedNode
 from streamproc.node import ports
+from streamproc.runtime.state_file import open_own
 
 Plan = dict[str, Any]
 
+MARK = "graph"  # in a state folder: the fingerprint of what it is the state of
 FINISHED = "finished"  # marks a state folder whose run ended by itself
+# What becomes of failures and late frames may be changed from one life to the next: a
+# checkpoint knows of it no more than which kind has taken over, see Ward.
+_CHANGEABLE = (
+    *("on_error", "fallback", "hang_s", "quarantine_mib", "keep_refused"),
+    *("deadline_us", "on_late"),
+)
 _BASE_CHARS = 60
 _IPC_PATH_BYTES = 100  # sun_path holds 108, less what libzmq adds
 
@@ -174,8 +183,12 @@ def _edge(graph: Graph, edge: Edge) -> Plan:
 
 def fingerprint(graph: Graph) -> str:
     """What a state folder remembers, so that it is resumed by the same graph only."""
+    nodes = [_node(node) for node in graph.nodes.values()]
+    for node in nodes:
+        for key in _CHANGEABLE:
+            del node["options"][key]
     parts = [
-        [_node(node) for node in graph.nodes.values()],
+        nodes,
         [_edge(graph, edge) for edge in graph.edges],
         graph.workers,
     ]
@@ -187,7 +200,7 @@ def lock(folder: Path) -> int:
 
     Raises PlacementError when another run has it.
     """
-    held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    held = open_own(folder / "lock")
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -215,17 +228,20 @@ def state_folder(graph: Graph, wanted: Path | None) -> Path:
     """The folder of a run, which may hold one to go on with.
 
     Without `wanted`, a new folder that the run removes when it ends well. Raises
-    PlacementError for a folder that another graph left.
+    PlacementError for a folder that another graph left, or that others may write to.
     """
     if wanted is None:
         return Path(tempfile.mkdtemp(prefix="streamproc-", dir=run_base()))
     try:
         wanted.mkdir(parents=True, exist_ok=True, mode=0o700)
-        mark = wanted / "graph"
-        before = mark.read_text() if mark.exists() else None
-        if before is None:
-            mark.write_text(fingerprint(graph))
-            return wanted
+        _require_own(wanted)
+        mark = wanted / MARK
+        begun = os.path.lexists(mark)
+        with open(open_own(mark), "r+b") as file:
+            if not begun:
+                file.write(fingerprint(graph).encode())
+                return wanted
+            before = file.read().decode(errors="replace")
     except OSError as error:
         raise PlacementError(f"--state {wanted}: {error.strerror}") from error
     if (wanted / FINISHED).exists():
@@ -239,3 +255,23 @@ def state_folder(graph: Graph, wanted: Path | None) -> Path:
             "was changed; remove the folder or name another --state"
         )
     return wanted
+
+
+def _require_own(folder: Path) -> None:
+    """PlacementError where others decide, or may, what is in a folder."""
+    about = folder.lstat()
+    wrong = ""
+    if stat.S_ISLNK(about.st_mode):
+        wrong = "a link; name the folder that it leads to"
+    elif about.st_uid not in (os.geteuid(), 0):
+        wrong = f"one of user {about.st_uid}; name another --state"
+    elif about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        wrong = (
+            f"mode {stat.S_IMODE(about.st_mode):o}; if all in it is yours, run "
+            f"`chmod go-w {folder}`, or name another --state"
+        )
+    if wrong:
+        raise PlacementError(
+            f"--state {folder}: expected a folder that only its owner, this user or "
+            f"root, can write to, got {wrong}"
+        )

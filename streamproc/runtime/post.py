@@ -13,7 +13,7 @@ from streamproc.runtime.crumb import find
 from streamproc.runtime.plan import Plan
 from streamproc.runtime.process import Process
 from streamproc.runtime.summary import Figures
-from streamproc.runtime.suspects import Restarts, Suspects
+from streamproc.runtime.suspects import LONG_LIFE_NS, Restarts, Suspects
 
 STOPPED = "stopped by a signal"
 CONDEMNED = 64  # of one node: the newest; those before them are long behind
@@ -34,9 +34,12 @@ class Post:
     due_ns: int = 0  # when to start it again
     down_since_ns: int = 0
     shot: str = ""  # why we ended it ourselves, if we did
-    failed: tuple[str, int, str] | None = None  # node, seq, error: its last words
+    failed: tuple[str, int | None, str] | None = None  # node, seq, error: last words
     figures: Figures = field(default_factory=Figures)
     suspects: Suspects = field(default_factory=Suspects)
+
+    def __post_init__(self) -> None:
+        self._sweep_crumb()  # of another run
 
     @property
     def name(self) -> str:
@@ -63,11 +66,16 @@ class Post:
         how = self.process.how
         self.restarts += 1
         self.figures.end_life()
-        if self._blamed(how):
+        blamed = self._blamed(how)
+        self._sweep_crumb()
+        if blamed:
             return 0.0
         policy, now = self.policy, now_ns()
         generation = newest_generation(Path(self.plan["checkpoint"]))
-        wait_s = policy.died(now, now - self.launched_ns, generation)
+        life_ns = now - self.launched_ns
+        if self.shot:  # however long that took to see
+            life_ns = min(life_ns, LONG_LIFE_NS)
+        wait_s = policy.died(now, life_ns, generation)
         if wait_s is None:
             raise RunFailedError(
                 f"worker {self.name!r} died {policy.barren} times in a row without "
@@ -82,6 +90,9 @@ class Post:
         if found is None:
             return False
         node, seq, error = found
+        known = self.plan.setdefault("condemned", {}).setdefault(node, [])
+        if seq is None or seq in (one for one, _ in known):
+            return False  # a source's own fault, or a fallback's that dies of it too
         row = self.suspects.accuse(node, seq, "" if error or self.shot else how)
         if row > self.policy.most:
             raise RunFailedError(
@@ -89,14 +100,21 @@ class Post:
                 f"{error or self.shot or how}; gave up"
             )
         if row:
-            known = self.plan.setdefault("condemned", {}).setdefault(node, [])
             known.append([seq, f"crashed {node} twice: {error or self.shot or how}"])
             del known[:-CONDEMNED]
         return True
 
-    def _at_death(self) -> tuple[str, int, str] | None:
+    @property
+    def _crumb(self) -> Path:
+        return Path(self.plan["logs"]) / f"{self.name}.crumb"
+
+    def _sweep_crumb(self) -> None:
+        """It says what one life died of, not what the next one may."""
+        self._crumb.unlink(missing_ok=True)
+
+    def _at_death(self) -> tuple[str, int | None, str] | None:
         """The node that was being called, if it may be spared a frame."""
-        at = find(Path(self.plan["logs"]) / f"{self.name}.crumb")
+        at = find(self._crumb)
         if at is None or self.shot == STOPPED:
             return None
         entry: dict[str, Any] = self.plan["nodes"][at.place]

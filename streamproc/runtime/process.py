@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -16,18 +15,23 @@ from typing import Any
 
 from streamproc.notify import hidden
 from streamproc.runtime.clock import now_ns
-from streamproc.runtime.control import Line, pair
-from streamproc.runtime.spare import BARE, REHEARSED, WORD_BYTES
+from streamproc.runtime.control import Line, pair, readable
+from streamproc.runtime.spare import BARE, LOAD_S, REHEARSED, WORD_BYTES
 
 WORKER = "streamproc.runtime.worker"
-UNTOLD_NS = 50_000_000  # after a death, the spare says within this how it was
+UNTOLD_NS = 500_000_000  # after a death, the spare says within this how it was
+LOAD_NS = (LOAD_S + 1) * 1_000_000_000  # it has a limit itself, unless it is stopped
 FORK_NS = 1_000_000_000  # a fork takes milliseconds; a spare that needs longer is stuck
 LEAVE_S = 2.0  # for a worker that is done to close its sockets
-# A fork keeps one thread only. ONNX Runtime starts one at its import, for telemetry.
-ONE_THREAD = {
+WORKER_ENV = {
+    # A fork keeps one thread only; ONNX Runtime starts one for telemetry at import.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "ORT_DISABLE_TELEMETRY": "1",
+    # Frames of up to 32 MiB are made in memory that was used before, up to 64 MiB of
+    # it: the system takes longer to find a page than a filter to fill it.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 
 
@@ -40,6 +44,7 @@ class Process:
         self.pid = 0
         self.exit = -1  # a pidfd: readable once the process has ended
         self.code: int | None = None  # negative: the signal that ended it
+        self.untold = False  # nobody is left who could say how it ended
         self._gone_ns = 0
 
     @property
@@ -50,7 +55,7 @@ class Process:
         if not self.pid or not self._ended(0.0):
             return False
         self._gone_ns = self._gone_ns or now_ns()
-        return now_ns() - self._gone_ns > UNTOLD_NS
+        return self.untold or now_ns() - self._gone_ns > UNTOLD_NS
 
     @property
     def how(self) -> str:
@@ -65,15 +70,10 @@ class Process:
     @property
     def stopped(self) -> bool:
         """Whether a signal such as SIGSTOP holds it."""
-        try:
-            with open(f"/proc/{self.pid}/stat", "rb") as file:
-                return file.read().rpartition(b") ")[2][:1] == b"T"
-        except OSError:
-            return False
+        return _stopped(self.pid)
 
     def _ended(self, within_s: float) -> bool:
-        ended, _, _ = select.select([self.exit], [], [], within_s)
-        return bool(ended)
+        return bool(readable([self.exit], within_s))
 
     def shoot(self) -> None:
         """End it at once; `dead` turns True a little later."""
@@ -96,29 +96,50 @@ class Process:
             self.exit = -1
 
 
+def _stopped(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] == b"T"
+    except OSError:
+        return False
+
+
 class Spare:
     """A process that has loaded what the workers need, and forks one when asked.
 
     nodes: those that it is to load; see `streamproc.runtime.spare`. It never runs
     a worker itself, so there is always a second after one was used.
+    held: a descriptor that it and all its workers keep open, such as a lock's.
     """
 
-    def __init__(self, nodes: list[dict[str, Any]], level: int = REHEARSED) -> None:
+    def __init__(
+        self,
+        nodes: list[dict[str, Any]],
+        level: int = REHEARSED,
+        held: int | None = None,
+    ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self.level = level
         self.threads = 0  # once it has loaded everything; more than 1 cannot be forked
         self.warm_ns = 0
+        self.born_ns = now_ns()
         self._channel = ours
         self._asked: dict[int, Process] = {}
         self._count = 0
-        self._popen = subprocess.Popen(
-            # -P: a folder called streamproc where the user stands is not this one.
-            [sys.executable, "-P", "-m", WORKER, str(theirs.fileno()), str(level)],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.PIPE,
-            env={**hidden(os.environ), **ONE_THREAD},
-        )
+        # Blocked until the spare has prepared itself: a Ctrl-C reaches it as well.
+        stops = (signal.SIGINT, signal.SIGTERM)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+        try:
+            self._popen = subprocess.Popen(
+                # -P: a folder called streamproc where the user stands is not this one.
+                [sys.executable, "-P", "-m", WORKER, str(theirs.fileno()), str(level)],
+                pass_fds=[theirs.fileno(), *([] if held is None else [held])],
+                stdin=subprocess.PIPE,
+                env={**hidden(os.environ), **WORKER_ENV},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         assert self._popen.stdin is not None
         with suppress(BrokenPipeError), self._popen.stdin as words:
@@ -169,18 +190,28 @@ class Spare:
         if self._popen.poll() is not None:
             return True
         now = now_ns()
-        return bool(self.warm_ns) and any(
+        if not self.warm_ns:
+            return self.loading_ns > LOAD_NS or _stopped(self.pid)
+        return any(
             not one.pid and now - max(one.asked_ns, self.warm_ns) > FORK_NS
             for one in self._asked.values()
         )
 
     @property
+    def loading_ns(self) -> int:
+        """For how long it has been loading; 0 when that is over."""
+        return 0 if self.warm_ns else now_ns() - self.born_ns
+
+    @property
     def next_level(self) -> int:
         """How much the one after it should load: less, if loading is what it died of.
 
-        Below BARE there is nothing left to try.
+        Below BARE there is nothing left to try. Who kills or stops it from outside
+        says nothing about what it loads.
         """
-        failed = not self.warm_ns or self.unfit
+        code = self._popen.poll()
+        outside = code in (-signal.SIGKILL, -signal.SIGTERM) or _stopped(self.pid)
+        failed = self.unfit or not (self.warm_ns or outside)
         return self.level - 1 if failed else self.level
 
     @property
@@ -196,3 +227,5 @@ class Spare:
             time.sleep(0.002)
         self._popen.kill()
         self._popen.wait()
+        for process in self._asked.values():
+            process.untold = True

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from streamproc.errors import ArtifactError, StreamprocError
 from streamproc.frame import Frame, Signature
@@ -21,6 +22,8 @@ from streamproc.nodes.recording import FramesFormat
 
 FOLDER = "quarantine"
 _DIGITS = 12
+_CLUSTER_BYTES = 4096  # what the smallest file takes
+_FULL = "no room to keep it"
 
 
 class SetAside(NamedTuple):
@@ -36,7 +39,8 @@ class SetAside(NamedTuple):
 class Quarantine:
     """Where the frames that a node is spared go. Nothing is written before the first.
 
-    signatures: of the node's inputs, by port. most_bytes: of all its files together.
+    signatures: of the node's inputs, by port. most_bytes: of all its files together,
+    as a disk counts them.
     """
 
     def __init__(
@@ -50,39 +54,63 @@ class Quarantine:
         self._node = node
         self._signatures = signatures
         self._most_bytes = most_bytes
+        self._bytes: int | None = None  # of what is there, once it was looked at
 
-    def put(self, frames: Sequence[Frame], cause: str) -> bool:
-        """Keep what a node was called with; False if there is no room for it.
+    def put(self, frames: Sequence[Frame], cause: str, key: int = 0) -> str:
+        """Keep what a node was called with; why not, or nothing if it is kept.
 
-        What is there already, put by a life that died before its checkpoint, stays.
+        key: the port whose frame's seq names the call. What is there already, put by a
+        life that died before its checkpoint, stays.
         """
-        seq = frames[0].header.seq
+        seq = frames[key].header.seq
         stem = f"{seq:0{_DIGITS}}"
         told = self._folder / f"{stem}.json"
-        if told.exists():
-            return True
         try:
+            if told.exists():
+                return ""
+            if self._bytes is None:
+                self._bytes = sum(map(_on_disk, _sizes(self._folder)))
+            if self._bytes + _need(map(_least, frames)) > self._most_bytes:
+                return _FULL  # known before anything is encoded
             pieces = {
                 port: _recording(signature, frame)
                 for (port, signature), frame in zip(
                     self._signatures.items(), frames, strict=True
                 )
             }
-            if self._bytes() + sum(map(len, pieces.values())) > self._most_bytes:
-                return False
+            need = _need(map(len, pieces.values()))
+            if self._bytes + need > self._most_bytes:
+                return _FULL
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for port, content in pieces.items():
                 _write(self._folder / f"{stem}.{port}.frames", content)
             about = {"node": self._node, "seq": seq, "cause": cause, "when": _now()}
             _write(told, json.dumps({**about, "ports": list(pieces)}).encode())
-        except (OSError, StreamprocError):
-            return False
-        return True
+        except OSError as error:
+            self._bytes = None
+            return f"cannot be kept in {self._folder}: {error.strerror or error}"
+        except StreamprocError as error:
+            return f"cannot be kept: {error}"
+        self._bytes += need
+        return ""
 
-    def _bytes(self) -> int:
-        if not self._folder.is_dir():
-            return 0
-        return sum(one.stat().st_size for one in self._folder.iterdir())
+
+def _sizes(folder: Path) -> Iterator[int]:
+    with suppress(FileNotFoundError), os.scandir(folder) as found:
+        yield from (one.stat(follow_symlinks=False).st_size for one in found)
+
+
+def _on_disk(size: int) -> int:
+    return max(size, _CLUSTER_BYTES)
+
+
+def _need(sizes: Iterable[int]) -> int:
+    """Bytes that recordings of these sizes take, with what is told of them."""
+    return sum(map(_on_disk, sizes)) + _CLUSTER_BYTES
+
+
+def _least(frame: Frame) -> int:
+    return sum(array.nbytes for array in frame.arrays.values())
 
 
 def _recording(signature: Signature, frame: Frame) -> bytes:
@@ -139,15 +167,24 @@ def write_joined(found: Sequence[SetAside], port: str, out: Path) -> int:
             f"expected one node and port, got {len(chosen)}; choose with --node and "
             f"--port from {known or 'nothing'}"
         )
-    ((_, name),) = chosen
+    ((node, name),) = chosen
     try:
-        recordings = [one.files[name].read_bytes() for one in found]
+        recordings = [one.files[name].read_bytes() for one in found if one.node == node]
+        bodies = [one[one.index(b"\n") + 1 :] for one in recordings[1:]]
         with out.open("xb") as file:
-            file.write(recordings[0])
-            for recording in recordings[1:]:
-                file.write(recording[recording.index(b"\n") + 1 :])
+            _fill(file, b"".join([recordings[0], *bodies]), out)
     except FileExistsError as error:
         raise ArtifactError(f"{out} is there already; name another file") from error
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{out}: cannot be written from {error}") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{out}: cannot be written: {error}") from error
     return len(recordings)
+
+
+def _fill(file: BinaryIO, content: bytes, path: Path) -> None:
+    """All of it, or no file."""
+    try:
+        file.write(content)
+        file.flush()
+    except OSError:
+        path.unlink()
+        raise

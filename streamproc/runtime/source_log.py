@@ -16,6 +16,7 @@ from streamproc import wire
 from streamproc.errors import PlacementError, WireError
 from streamproc.frame import Frame
 from streamproc.runtime.checkpoint import FULL
+from streamproc.runtime.state_file import open_own
 
 Fsync = Literal["none", "group", "always"]
 
@@ -36,7 +37,7 @@ class SourceLog:
 
     def __init__(self, path: Path, size: int, fsync: Fsync = "none") -> None:
         self._size = -(-max(size, mmap.PAGESIZE) // _ALIGN) * _ALIGN
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = open_own(path)
         try:
             os.posix_fallocate(fd, 0, self._size)
             self._map = mmap.mmap(fd, self._size)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import gc
 import json
 import os
-import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -26,13 +26,15 @@ from streamproc.errors import EndOfStream, StreamprocError
 from streamproc.frame import DTYPES, Frame, Header, Signature
 from streamproc.mount import Mount
 from streamproc.nodes import kind
-from streamproc.runtime.control import Line
+from streamproc.runtime.control import Line, readable
 from streamproc.runtime.mounted import Kept, mounted, open_mount, twin_of
 
 BARE, IMPORTED, REHEARSED = range(3)  # how much a spare loads
 WORD_BYTES = 256
 MOST_BYTES = 1 << 24  # of the zeros that a node is shown
 SHOWN = 2  # the first call may be a special one
+LOAD_S = 60  # at each level; what takes longer, a worker does for itself
+GRACE_S = 3.0  # for workers whose supervisor has gone
 
 
 def rehearse(nodes: Iterable[dict[str, Any]], level: int) -> Kept:
@@ -89,18 +91,24 @@ def stand_by(channel: socket.socket, level: int) -> tuple[Line, Kept] | None:
     """Load what standard input names, then fork a worker for every line that is sent.
 
     Returns in a worker, with its line and the nodes that are open already; in the
-    spare, with None, when its supervisor has gone.
+    spare, with None, when its supervisor has gone, or what it has loaded has started
+    threads, which a fork would lose. Loading for too long ends it by SIGALRM.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor decides
+    _prepare()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(LOAD_S)
     kept = rehearse(json.load(sys.stdin), level)
+    signal.alarm(0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     gc.collect()
     gc.freeze()  # the collector of a worker leaves these pages shared
-    _tell(channel, {"threads": len(os.listdir("/proc/self/task"))})
+    threads = len(os.listdir("/proc/self/task"))
+    _tell(channel, {"threads": threads})
+    if threads > 1 and level > BARE:
+        return None
     children: dict[int, tuple[int, int]] = {}  # pidfd -> number, pid
     while True:
-        for ready in select.select([channel.fileno(), *children], [], [])[0]:
+        for ready in readable([channel.fileno(), *children]):
             if ready in children:
                 _reap(channel, ready, *children.pop(ready))
                 continue
@@ -111,6 +119,19 @@ def stand_by(channel: socket.socket, level: int) -> tuple[Line, Kept] | None:
             line = _fork(channel, json.loads(word)["fork"], fds[0], children)
             if line is not None:
                 return line, kept
+
+
+def _prepare() -> None:
+    """Signals, and descriptors that no child of a node may hold on to."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would be inherited
+    stops = (signal.SIGINT, signal.SIGTERM)
+    for number in stops:
+        # The supervisor decides. Children of nodes would inherit SIG_IGN.
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)  # blocked until now
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # that of the listing itself is closed
+            os.set_inheritable(int(name), int(name) <= sys.stderr.fileno())
 
 
 def _hear(channel: socket.socket) -> tuple[bytes, list[int]]:
@@ -152,6 +173,11 @@ def _tell(
 
 
 def _outlast(children: dict[int, tuple[int, int]]) -> None:
-    """Workers end when their supervisor has gone; nobody else would reap them."""
-    for _, pid in children.values():
+    """Workers end when their supervisor has gone; those that hang are made to."""
+    end = time.monotonic() + GRACE_S
+    while children and (left_s := end - time.monotonic()) > 0:
+        for exit_fd in readable(children, left_s):
+            os.waitpid(children.pop(exit_fd)[1], 0)
+    for exit_fd, (_, pid) in children.items():
+        signal.pidfd_send_signal(exit_fd, signal.SIGKILL)
         os.waitpid(pid, 0)

@@ -111,7 +111,11 @@ class Station:
             return
         except NodeError as error:
             if self.options["on_error"] == "fallback":
-                made = self._fallen_back(frames, error)
+                try:
+                    made = self._fallen_back(frames, error)
+                except FrameError as refused:  # the twin, too, may do without it
+                    self._set_aside(frames, refused)
+                    return
             elif self.options["on_error"] == "skip":
                 self._set_aside(frames, error)
                 return
@@ -133,15 +137,19 @@ class Station:
         return self.ward(frames)
 
     def _set_aside(self, frames: tuple[Frame, ...], error: Exception) -> None:
-        seq = frames[0].header.seq
+        seq = frames[self.mount.key].header.seq
         if isinstance(error, QuarantinedError):  # the ward has counted and kept it
             self.say("error", f"quarantined node={self.name} seq={seq} cause={error}")
             return
-        self.skipped += 1
+        lost = ""
         if self.ward is not None and self.options["keep_refused"]:
-            self.ward.keep(frames, str(error))
+            lost = self.ward.keep(frames, str(error))
+        self._skip(seq, error, lost)
+
+    def _skip(self, seq: int, error: Exception, lost: str = "") -> None:
+        self.skipped += 1
         if isinstance(error, BadFrameError) or self.skipped == 1:
-            self.say("warn", f"skip node={self.name} seq={seq} cause={error}")
+            self.say("warn", f"skip node={self.name} seq={seq} cause={error}{lost}")
 
     def hand_on(self, made: Outputs, took_ns: int = 0) -> None:
         """Pass outputs along every edge that leaves this node."""
@@ -154,6 +162,8 @@ class Station:
             if frame is None:
                 continue
             if drop:
+                if self.ward is not None:
+                    self.ward.dropped(frame)
                 for sender in self.senders[port]:
                     sender.skip()
                 continue
@@ -167,7 +177,9 @@ class Station:
         try:
             sealed = notes.seal(seq, frame, now_ns())
         except WireError as error:
-            self._set_aside((frame,), error)
+            self._skip(seq, error)
+            if self.ward is not None:
+                self.ward.dropped(frame)
             for sender in self.senders[port]:
                 sender.skip()
             return

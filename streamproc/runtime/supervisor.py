@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,17 +14,19 @@ from streamproc.graph import Graph
 from streamproc.notify import Notifier
 from streamproc.runtime.checkpoint import refuse_if_lost
 from streamproc.runtime.clock import TimeOfDay, now_ns
-from streamproc.runtime.control import Line
+from streamproc.runtime.control import Line, readable
 from streamproc.runtime.leftovers import leave, sweep
 from streamproc.runtime.plan import FINISHED, lock, make_plans, run_base, state_folder
 from streamproc.runtime.post import STOPPED, Post
 from streamproc.runtime.process import LEAVE_S, Process, Spare
-from streamproc.runtime.spare import BARE, REHEARSED
+from streamproc.runtime.spare import BARE, LOAD_S, REHEARSED
+from streamproc.runtime.state_file import open_own
 from streamproc.runtime.summary import Figures
 from streamproc.runtime.suspects import Restarts
 
 QUIET_NS = 600_000_000  # a beat is missing: look what the worker does
 OPEN_NS = 120_000_000_000  # for a worker started again to open its nodes
+LOADING_NS = 5_000_000_000  # of a spare, before anything is said about it
 LISTEN_S = 0.1
 DRAIN_S = 5.0  # from a stop to the end of patience
 RUN_DRY_NS = 1_200_000_000  # two beats: every worker has told how it stands
@@ -69,6 +70,7 @@ class Supervisor:
             for name, plan in plans.items()
         }
         self._spare: Spare
+        self._loading_said = False
         self._notifier = Notifier()
         self._time = TimeOfDay()
         self._started = False
@@ -90,7 +92,7 @@ class Supervisor:
             finally:
                 self._clear()
             if self._keep and all(post.done for post in self.posts.values()):
-                (self.folder / FINISHED).touch()
+                os.close(open_own(self.folder / FINISHED))
         return {name: post.figures for name, post in self.posts.items()}
 
     @contextmanager
@@ -201,7 +203,7 @@ class Supervisor:
         exits = [one.process.exit for one in lines.values() if one.process]
         born = [exit_fd for exit_fd in exits if exit_fd >= 0]
         waits: list[Any] = [self._spare, *lines, *born]
-        heard, _, _ = select.select(waits, [], [], LISTEN_S)
+        heard = readable(waits, LISTEN_S)
         for process in self._spare.hear():
             self._on_born(process)
         for one in heard:
@@ -308,17 +310,23 @@ class Supervisor:
     def _hatch(self, level: int) -> None:
         """A new spare, which loads what all workers need, and then has to fork them."""
         plans = [post.plan for post in self.posts.values()]
-        self._spare = Spare([node for plan in plans for node in plan["nodes"]], level)
+        nodes = [node for plan in plans for node in plan["nodes"]]
+        self._spare = Spare(nodes, level, self._lock)
+        self._loading_said = False
 
     def _tend_spare(self) -> None:
         """Replace a spare that forks no more; what it was asked for is asked again."""
         if not (self._spare.dead or self._spare.unfit):
+            if self._spare.loading_ns > LOADING_NS and not self._loading_said:
+                self._loading_said = True
+                self._say("info", f"loading nodes, for at most {LOAD_S} s")
             return
-        level = self._spare.next_level
+        before, level = self._spare.level, self._spare.next_level
         self._spare.close()
         if level < BARE:
             raise RunFailedError("no worker can be started; Python says why, above")
-        self._say("warn", f"spare died; another loads less, level={level}")
+        what = "loads less" if level < before else "takes its place"
+        self._say("warn", f"spare died; another {what}, level={level}")
         self._hatch(level)
         for post in self.posts.values():
             if post.process is not None and not post.process.pid:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 CRASH, KILL, CONDEMNED = 3, 2, 6  # two crashes, or three kills, at the same frame
-KILLED = "SIGKILL"  # by itself or from outside, that cannot be told
+# By itself or from outside, that cannot be told; nor how, where its spare died too.
+KILLED = ("SIGKILL", "an unknown cause")
 BACKOFF_S, BACKOFF_MOST_S = 0.05, 2.0
-LONG_LIFE_NS = 10_000_000_000  # a life this long was not in vain
+SLOW_S = 3
+LONG_LIFE_NS = 60_000_000_000  # what ends one so long had another cause than the last
 _SECOND_NS = 1_000_000_000
 
 
@@ -30,7 +32,7 @@ class Suspects:
         """Count one crash; 0, or how many frames in a row are condemned with this."""
         before, points = self._guilt.get(node, (seq, 0))
         points = points if before == seq else 0
-        points += KILL if how == KILLED else CRASH
+        points += KILL if how in KILLED else CRASH
         self._guilt[node] = seq, points
         if points < CONDEMNED:
             return 0
@@ -46,14 +48,16 @@ class Restarts:
 
     Lives that got somewhere, so that the checkpoint moved, are not counted: kills from
     outside do not end a graph that makes progress. More than `most` barren ones within
-    `within_s` do. Waits double from 50 ms to 2 s, with jitter, so that workers that
-    failed together do not start together.
+    `within_s` do, and so do as many in a row, each of up to LONG_LIFE_NS, that lasted
+    SLOW_S together. Waits double from 50 ms to 2 s, with jitter, so that workers
+    that failed together do not start together.
     """
 
     most: int
     within_s: float
     jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2)
     barren: int = 0  # lives in a row that led nowhere
+    _lived_ns: int = 0  # all of them together
     _generation: int = 0  # of the checkpoint at the last death
     _deaths_ns: deque[int] = field(default_factory=deque)
 
@@ -63,14 +67,16 @@ class Restarts:
         generation: how often the checkpoint was ever written.
         """
         if generation > self._generation or life_ns > LONG_LIFE_NS:
-            self.barren = 0
+            self.barren = self._lived_ns = 0
             self._deaths_ns.clear()
         self._generation = generation
         self.barren += 1
+        self._lived_ns += life_ns
         self._deaths_ns.append(now_ns)
         while self._deaths_ns[0] < now_ns - self.within_s * _SECOND_NS:
             self._deaths_ns.popleft()
-        if len(self._deaths_ns) > self.most:
+        slow = self.barren > self.most and self._lived_ns >= SLOW_S * _SECOND_NS
+        if slow or len(self._deaths_ns) > self.most:
             return None
         wait_s = min(BACKOFF_S * (2.0 ** min(self.barren - 1, 16) - 1), BACKOFF_MOST_S)
         return wait_s * self.jitter()

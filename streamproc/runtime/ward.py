@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from streamproc.errors import NodeError, QuarantinedError
+from streamproc.errors import (
+    ArtifactError,
+    EndOfStream,
+    FrameError,
+    NodeError,
+    QuarantinedError,
+)
 from streamproc.frame import Flags, Frame
 from streamproc.mount import Mount, Outputs
 from streamproc.runtime.crumb import Crumb
@@ -13,6 +19,10 @@ from streamproc.runtime.quarantine import Quarantine
 
 Condemned = Mapping[int, str]  # seq -> what calling the node with this frame did
 
+CHANGED = (
+    "node {!r}: expected the fallback that had taken over, {}, as its state is in the "
+    "checkpoint, got another; restore it, or name another --state"
+)
 _DEGRADED, _GAP = int(Flags.DEGRADED), int(Flags.GAP)
 
 
@@ -46,7 +56,7 @@ class Ward:
 
     def __call__(self, frames: Sequence[Frame]) -> Outputs:
         """As Mount's; QuarantinedError for a frame that the node is spared."""
-        seq = frames[0].header.seq
+        seq = frames[self.mount.key].header.seq
         if seq in self.condemned and not self.fallen:
             if self.twin is None:
                 self._spare_it(frames, self.condemned[seq])
@@ -55,11 +65,12 @@ class Ward:
         self._crumb.drop(self._place, seq)
         try:
             made = self.mount(frames)
-        except NodeError:
+        except (NodeError, FrameError, EndOfStream):
+            # Not of what ends the process, as sys.exit() does: that is a crash.
+            self._crumb.clear()
             self.mount.next_seq = numbers  # of several outputs, some may have got one
             raise
-        finally:
-            self._crumb.clear()
+        self._crumb.clear()
         if self.fallen or self._gap:
             return self._flagged(made)
         return made
@@ -67,12 +78,16 @@ class Ward:
     def _spare_it(self, frames: Sequence[Frame], cause: str) -> None:
         self.quarantined += 1
         self._gap = True
-        kept = self.keep(frames, cause)
-        raise QuarantinedError(cause + ("" if kept else "; no room to keep it"))
+        raise QuarantinedError(cause + self.keep(frames, cause))
 
-    def keep(self, frames: Sequence[Frame], cause: str) -> bool:
-        """Put frames into quarantine; False if they are lost."""
-        return self._quarantine.put(frames, cause)
+    def keep(self, frames: Sequence[Frame], cause: str) -> str:
+        """Put frames into quarantine; what to add to the cause if they are lost."""
+        lost = self._quarantine.put(frames, cause, self.mount.key)
+        return f"; {lost}" if lost else ""
+
+    def dropped(self, frame: Frame) -> None:
+        """An output that goes nowhere; the next one says so in its place."""
+        self._gap = self._gap or bool(frame.header.flags & _GAP)
 
     def _flagged(self, made: Outputs) -> Outputs:
         flags = (_DEGRADED if self.fallen else 0) | (_GAP if self._gap else 0)
@@ -98,10 +113,21 @@ class Ward:
 
     def record(self) -> list[Any]:
         """What a checkpoint keeps."""
-        return [self.fallen, self._gap, self.quarantined]
+        fallen = _told(self.mount) if self.fallen else ""
+        return [fallen, self._gap, self.quarantined]
 
     def restore(self, record: Sequence[Any]) -> None:
-        """Go back to a checkpoint; the mount's own state comes after."""
+        """Go back to a checkpoint; the mount's own state comes after.
+
+        ArtifactError where another fallback had taken over.
+        """
         fallen, self._gap, self.quarantined = record
-        if fallen and not self.fallen and self.twin is not None:
-            self._step_in(self.twin)
+        if not fallen or self.fallen:
+            return
+        if self.twin is None or _told(self.twin) != fallen:
+            raise ArtifactError(CHANGED.format(self.mount.name, fallen))
+        self._step_in(self.twin)
+
+
+def _told(mount: Mount) -> str:
+    return f"{type(mount.node).__name__} of {mount.node.config}"

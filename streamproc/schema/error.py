@@ -10,6 +10,8 @@ from streamproc.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
 
+MOST_BITS = 10_000  # of an integer; Python writes no more than 4300 digits of one
+
 
 class SchemaError(ConfigError):
     """A value that a schema does not admit: where, what it expected, what it got."""
@@ -47,6 +49,8 @@ def shown(value: object, limit: int = 60) -> str:
         return "a table"
     elif isinstance(value, list | tuple):
         return f"a list of {len(value)}"
+    elif isinstance(value, int) and value.bit_length() > MOST_BITS:
+        return f"an integer of {value.bit_length()} bits"
     else:
         text = str(value)
     return text if len(text) <= limit else f"{text[:limit]}..."

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from streamproc.schema.error import KeyPath, SchemaError, shown
+from streamproc.schema.error import MOST_BITS, KeyPath, SchemaError, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,8 @@ class Number(Rule):
 
     def _converted(self, value: Any) -> int | float | None:
         if self.whole:
-            return int(value)
+            whole = int(value)
+            return whole if whole.bit_length() <= MOST_BITS else None
         try:
             number = float(value)
         except OverflowError:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from streamproc.errors import PlacementError
 from streamproc.transport.curve import Lock
-from streamproc.transport.watch import Watch, wire_bytes
+from streamproc.transport.watch import Patience, Watch, ignore, wire_bytes
 from streamproc.transport.zap import answer
 
 # What was refused or closed, by cause.
@@ -22,9 +24,13 @@ CAUSES = {
     "handshake": "no ZMTP",
     "unfinished": "silent before the end of the handshake",
     "crowd": "too many at once",
+    "hasty": "too many from one address, not listened to",
     "flood": "a sending without end",
+    "away": "such a sending lately",
 }
 HANDSHAKE_MS = 2000  # a peer that takes longer is sent away
+MOST_PARTS = 256  # of a sending; who sends more is sent away
+AWAY_S = 60.0  # and for so long
 NEWS_S = 60.0  # said at most so often
 TICK_MS, IDLE_MS = 20, 500
 _EVENTS = (
@@ -60,7 +66,10 @@ class Door:
     ) -> None:
         self.counts = dict.fromkeys(CAUSES, 0)
         self._taken: dict[int, int] = {}
+        self._ended: deque[tuple[int, int, tuple[str, str]]] = deque()
+        self._away_until_s: dict[tuple[str, str], float] = {}
         self._lock, self._curve = lock, encrypted
+        self._patience = Patience()
         self._watch = Watch(self._taken, allowance, encrypted)
         guarded.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self._guarded = guarded
@@ -85,13 +94,19 @@ class Door:
         made.bind(_ZAP)
         return made
 
-    def took(self, frame: zmq.Frame, size: int) -> None:
+    def took(self, frame: zmq.Frame, size: int, parts: int = 1) -> None:
         """Bytes on the wire of a sending that was taken out of the socket."""
         try:
             source = int(frame.get(zmq.SRCFD))
         except zmq.ZMQError:  # ZMTP 1 or 2, which does not say; so it may say little
             return
         self._taken[source] = self._taken.get(source, 0) + size
+        if parts > MOST_PARTS:
+            # Later that key may not come in again from there; of one without a key,
+            # on loopback, only this connection ends.
+            name = str(frame.get("User-Id")) if self._lock is not None else ""
+            address = str(frame.get("Peer-Address"))
+            self._ended.append((source, size, (name, address)))
 
     def wire_bytes(self, size: int) -> int:
         """What a part of that size took on the wire."""
@@ -141,6 +156,12 @@ class Door:
             event = parse_monitor_message(self._monitor.recv_multipart())
             self._hear(int(event["event"]), int(event["value"]))
         now_s = time.monotonic()
+        while self._ended:
+            source, size, who = self._ended.popleft()
+            away = self._away_until_s
+            self._away_until_s = {w: t for w, t in away.items() if t > now_s}
+            self._away_until_s[who] = now_s + AWAY_S
+            self.counts["flood"] += self._watch.end(source, size)
         if now_s >= self._look_s:
             closed = self._watch.look(now_s)
             self.counts["flood"] += closed.flood
@@ -151,14 +172,29 @@ class Door:
     def _answer(self, asked: zmq.Socket[bytes] | None) -> None:
         if asked is None or self._lock is None:
             return
-        reply, cause = answer(asked.recv_multipart(), self._lock.allowed)
+        request = asked.recv_multipart()
+        try:
+            reply, cause = answer(request, self._lock.allowed)
+        except (OSError, ValueError, PlacementError):  # unreadable now: nobody, for now
+            reply, cause = [*request[:2], b"300", b"later", b"", b""], "key"
+        if not cause:
+            address, user = request[3].decode(), reply[4].decode()
+            self._patience.trust(address)
+            if self._away_until_s.get((user, address), 0.0) > time.monotonic():
+                reply = [*reply[:2], b"300", b"later", b"", b""]
+                cause = "away"
         if cause:
             self.counts[cause] += 1
         asked.send_multipart(reply)
 
     def _hear(self, kind: int, value: int) -> None:
         if kind in (zmq.EVENT_ACCEPTED, zmq.EVENT_CONNECTED):
-            self._watch.add(value, time.monotonic())
+            now_s = time.monotonic()
+            address = self._watch.add(value, now_s)
+            strange = self._lock is not None and address
+            if strange and self._patience.lost(address, now_s):
+                ignore(value)
+                self.counts["hasty"] += 1
         elif kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             self.counts[_FAILED.get(value, "handshake")] += 1
         elif kind == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:

@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 import zmq
 
+from streamproc.addresses import refuse_beyond
 from streamproc.errors import PlacementError
 from streamproc.transport.curve import Lock, Pass, fit_lock, show_pass
-from streamproc.transport.door import Door
+from streamproc.transport.door import MOST_PARTS, Door
 from streamproc.wire import Part
 
 HELD_BYTES = 256 << 20  # what a socket may queue, or two frames
@@ -25,6 +26,7 @@ MOST_SUBSCRIPTION_BYTES = 1024
 MORE_BYTES = 1 << 16  # that may lie untaken beside what a queue may hold
 OUT_ALLOWANCE_BYTES = 1 << 20  # of what a peer that only listens may say
 _SLICE_MS = 50
+_NOBLOCK = int(zmq.NOBLOCK)  # a plain int: an IntFlag costs more than the call
 
 
 class Place(NamedTuple):
@@ -65,6 +67,8 @@ class _Plain:
             if bind:
                 _check_free(endpoint)
                 self._socket.bind(endpoint)
+                if key is None and endpoint.startswith("tcp:"):
+                    refuse_beyond(self.endpoint)
             else:
                 self._socket.connect(endpoint)
         except zmq.ZMQError as error:
@@ -175,14 +179,18 @@ class PlainIn(_Plain):
         door = self.door
         size = 0 if door is None else door.wire_bytes(len(part))
         parts: list[Part] = [part.buffer]
-        while part.more:
-            part = recv(zmq.NOBLOCK, copy=False)
+        count = 1
+        while part.more and count <= MOST_PARTS:
+            part = recv(_NOBLOCK, False)
+            count += 1
             if door is not None:
                 size += door.wire_bytes(len(part))
-            if len(parts) <= self._most_parts:
+            if count <= self._most_parts + 1:
                 parts.append(part.buffer)
+        while part.more:  # whoever sent it goes; others wait, so be quick
+            part = recv(_NOBLOCK, False)
         if door is not None:
-            door.took(first, size)
+            door.took(first, size, count)
         return parts
 
 

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import zmq
 
 from streamproc import wire
+from streamproc.addresses import refuse_beyond
 from streamproc.errors import PlacementError, WireError
 from streamproc.frame import Frame
 from streamproc.transport import notes
 from streamproc.transport.curve import Lock, Pass, fit_lock, show_pass
+from streamproc.transport.door import MOST_PARTS as MOST_SENT_PARTS
 from streamproc.transport.door import Door
 from streamproc.transport.protocol import Receiver, Sealed, Sender
 
@@ -21,6 +23,8 @@ RECONNECT_MS = 5
 RECONNECT_MAX_MS = 100
 LINGER_MS = 1000
 MOST_UNHEARD_BYTES = 1 << 20  # of what a consumer said; its notes are tiny
+# Sendings that may lie unread on an edge: credit bounds those since one Hello.
+ROUNDS_UNREAD, LEAST_SENDINGS = 4, 256
 MOST_HANDSHAKE_BYTES = 1024  # CURVE's own commands have to pass too
 MOST_PARTS = wire.MAX_ARRAYS + 3  # a head, an index, a header, its arrays
 # A link between hosts that goes down says nothing, and TCP asks again ever more rarely:
@@ -39,6 +43,7 @@ class Taken(NamedTuple):
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
+_NOBLOCK = int(zmq.NOBLOCK)
 _READABLE = int(zmq.POLLIN)  # plain ints: an IntFlag costs more than the call
 _EVENTS = int(zmq.EVENTS)
 _MS = 1_000_000
@@ -103,20 +108,31 @@ class Outbox:
         self.socket.set(zmq.ROUTER_HANDOVER, 1)
         most = notes.MAX_NOTE_BYTES if lock is None else MOST_HANDSHAKE_BYTES
         self.socket.set(zmq.MAXMSGSIZE, most)
-        self.socket.set(zmq.SNDHWM, 0)  # credit bounds what is under way
+        self._most_sendings = LEAST_SENDINGS
+        self.socket.set(zmq.SNDHWM, self._most_sendings)
         self.socket.set(zmq.RCVHWM, 0)
         self.socket.set(zmq.LINGER, LINGER_MS)
         try:
             self.socket.bind(endpoint)
+            if lock is None and endpoint.startswith("tcp:"):
+                bound = bytes(self.socket.get(zmq.LAST_ENDPOINT)).rstrip(b"\0")
+                refuse_beyond(bound.decode())
         except zmq.ZMQError as error:
             self.close()
             raise PlacementError(f"cannot bind {endpoint}: {error}") from error
+        except PlacementError:
+            self.close()
+            raise
         self.senders: dict[bytes, Sender] = {}
         self.refused = 0
 
     def add(self, edge: int, sender: Sender) -> None:
         """Serve one more edge."""
         self.senders[edge_identity(edge)] = sender
+        # Whoever keeps saying Hello and reads nothing is sent no more than this: what
+        # does not fit is lost on the way, and asked for again by an honest consumer.
+        self._most_sendings = max(self._most_sendings, ROUNDS_UNREAD * sender.depth)
+        self.socket.set(zmq.SNDHWM, self._most_sendings)
 
     def serve(self) -> None:
         """Take in what consumers said; call it when the socket is readable."""
@@ -139,13 +155,16 @@ class Outbox:
             return self.socket.recv_multipart(zmq.NOBLOCK)
         frame = first = self.socket.recv(zmq.NOBLOCK, copy=False)
         parts = [first.bytes]
-        size = 0  # the identity is no part of what came
-        while frame.more:
-            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+        size = count = 0  # the identity is no part of what came
+        while frame.more and count <= MOST_SENT_PARTS:
+            frame = self.socket.recv(_NOBLOCK, False)
+            count += 1
             size += door.wire_bytes(len(frame))
             if len(parts) <= 2:
                 parts.append(frame.bytes)
-        door.took(frame, size)
+        while frame.more:  # whoever sent it goes; others wait, so be quick
+            frame = self.socket.recv(_NOBLOCK, False)
+        door.took(frame, size, count)
         return parts
 
     def _hear(self, sender: Sender, part: bytes) -> None:

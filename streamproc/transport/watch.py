@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import ipaddress
 import socket
 import struct
 import termios
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +29,14 @@ MOST_GROWTH_BYTES = 256 << 20  # of the process, while something lies here untak
 CALM_BYTES = 1 << 16  # less than this untaken is nothing
 SHORT_PART = 255  # ZMTP: a longer part has a head of 9 bytes, not of 2
 CURVE_BYTES = 33  # around a part: command, nonce, proof, flags
+AT_ONCE = 10  # connections that an address nobody listed came from may open
+PER_S = 1.0  # and so many more in a second
+MOST_ADDRESSES = 4096  # that are remembered
 _ACKED_AT = 120  # bytes_acked, bytes_received in Linux' struct tcp_info
 _U64_2, _INT = struct.Struct("=QQ"), struct.Struct("=i")
 _PAGE = 4096
 _libc = ctypes.CDLL(None)
+_SO_ATTACH_FILTER, _RETURN_NOTHING = 26, struct.pack("=HBBI", 6, 0, 0, 0)
 
 
 class _Link(NamedTuple):
@@ -46,6 +52,52 @@ class Closed(NamedTuple):
 
     flood: int = 0
     crowd: int = 0
+
+
+class Patience:
+    """How many connections an address may open before it is not listened to.
+
+    A handshake by CURVE costs a quarter of a millisecond of the thread that reads for
+    everybody, so fifty at once would hold up all who are in.
+    """
+
+    def __init__(self) -> None:
+        self._trusted: dict[str, None] = {}
+        self._spent: dict[str, tuple[float, float]] = {}
+
+    def trust(self, address: str) -> None:
+        """Somebody listed came from there: it may open as many as it likes."""
+        _remember(self._trusted, _network(address), None)
+
+    def lost(self, address: str, now_s: float) -> bool:
+        """Count one more connection; whether it was one too many."""
+        network = _network(address)
+        if network in self._trusted:
+            return False
+        spent, when_s = self._spent.get(network, (0.0, now_s))
+        spent = max(0.0, spent - PER_S * (now_s - when_s))
+        lost = spent + 1 > AT_ONCE
+        _remember(self._spent, network, (spent if lost else spent + 1, now_s))
+        return lost
+
+
+def _remember(among: dict[str, Any], network: str, what: Any) -> None:
+    """As the newest; the oldest is forgotten when there are too many."""
+    among.pop(network, None)
+    among[network] = what
+    if len(among) > MOST_ADDRESSES:
+        del among[next(iter(among))]
+
+
+def _network(address: str) -> str:
+    """Who an address belongs to: of IPv6, whoever has one has 2**64."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.version == 6 and found.ipv4_mapped is None:
+        return str(int(found) >> 64)
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 class Peer:
@@ -77,13 +129,23 @@ class Watch:
         self._calm_rss = resident_bytes()
         self._looks = 0
 
-    def add(self, descriptor: int, now_s: float) -> None:
-        """A connection has come about."""
+    def add(self, descriptor: int, now_s: float) -> str:
+        """A connection has come about; from which address, empty if it is gone."""
         found = _received(descriptor)
-        if found is not None:
-            peer = Peer(descriptor, found.address, now_s)
-            peer.base = self._taken.get(descriptor, 0)
-            self.peers[descriptor] = peer
+        if found is None:
+            return ""
+        peer = Peer(descriptor, found.address, now_s)
+        peer.base = self._taken.get(descriptor, 0)
+        self.peers[descriptor] = peer
+        return str(found.address[0])
+
+    def end(self, descriptor: int, size: int) -> bool:
+        """Shut down who sent so many bytes, if it is that one who is there."""
+        peer = self.peers.get(descriptor)
+        found = _received(descriptor)
+        if peer is None or found is None or found.received < size:
+            return False
+        return self._shut(peer)
 
     def look(self, now_s: float) -> Closed:
         """Ask after every connection; shut down those that are too much."""
@@ -168,6 +230,25 @@ def _abort(descriptor: int) -> bool:
     """
     nowhere = struct.pack("=H14x", socket.AF_UNSPEC)
     return bool(_libc.connect(descriptor, nowhere, len(nowhere)) == 0)
+
+
+def ignore(descriptor: int) -> None:
+    """Have the kernel drop all that a TCP connection still says, until it is closed.
+
+    To reset it would invite it to try again at once. The filter is one instruction,
+    "keep 0 bytes" (socket(7), SO_ATTACH_FILTER); the linger of 0 makes the close a
+    reset, as the end of who is not heard never comes.
+    """
+    code = ctypes.create_string_buffer(_RETURN_NOTHING)
+    filtering = struct.pack("@HP", 1, ctypes.addressof(code))
+    try:
+        end = socket.socket(fileno=descriptor)
+    except OSError:
+        return
+    with suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
+    end.detach()
 
 
 def _unread(descriptor: int) -> int:

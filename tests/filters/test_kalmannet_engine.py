@@ -18,6 +18,7 @@ from streamproc.errors import ArtifactError
 from streamproc.filters import kalmannet_layers, kalmannet_step
 from streamproc.filters.kalmannet_engine import EACH, Net, NumbaNet
 from streamproc.filters.kalmannet_onnx import OnnxNet
+from streamproc.filters.kalmannet_plan import Network, Scales
 from streamproc.frame import Array
 
 from .closed_loop import TINY, filter_of, follow, network_of, random_step, scene
@@ -180,6 +181,66 @@ def test_weights_that_do_not_fit_are_refused(tiny: Artifact) -> None:
         NumbaNet(network._replace(weights=weights), 1)
     weights = {**network.weights, "fc3.w": network.weights["fc3.w"][:-1]}
     with pytest.raises(ArtifactError, match=r"fc3\.w"):
+        NumbaNet(network._replace(weights=weights), 1)
+
+
+def of_one_gru() -> Network:
+    """Weights of architecture 1, of 3 and 2 components; no artifact has it."""
+    told, h = 3 * 2 + 2 * 3, 5
+    sizes = {
+        "head": (h + told, 8), "head_factor": (8, 6), "fc_in": (told, 7),
+        "gru": (7, 3 * h), "fc_out": (h, 9), "fc_gain": (9, 6),
+    }  # fmt: skip
+    weights = {f"{k}.w": np.ones(v, np.float32) for k, v in sizes.items()}
+    weights |= {f"{k}.b": np.ones(v[1], np.float32) for k, v in sizes.items()}
+    weights |= {"gru.u": np.ones((h, 3 * h), np.float32)}
+    weights |= {"gru.c": np.ones(3 * h, np.float32)}
+    ones = (1.0, 1.0, 1.0)
+    return Network(weights, Scales(ones[:2], ones, ones, ones, ones))
+
+
+NETWORKS = {1: of_one_gru(), 2: network_of(Artifact.load(TINY, TrackerCard))}
+FIXED = {
+    1: "head_factor.w fc_gain.w gru.w gru.u",
+    2: "head_factor.w fc_gain.w fc1.w fc3.w fc4.w gru_q.w gru_q.u gru_sigma.w "
+    "gru_sigma.u gru_s.w gru_s.u",
+}
+OUTPUTS = [(kind, name) for kind, names in FIXED.items() for name in names.split()]
+
+
+@pytest.mark.parametrize("more", [-3, 1, 3000])
+@pytest.mark.parametrize(("architecture", "name"), OUTPUTS)
+def test_outputs_that_the_step_does_not_read_so_are_refused(
+    architecture: int, name: str, more: int
+) -> None:
+    """Bias and matrix fit each other: only the step would have read beyond them."""
+    network = NETWORKS[architecture]
+    inputs, outputs = network.weights[name].shape
+    layer, _, part = name.partition(".")
+    forged = {
+        **network.weights,
+        name: np.ones((inputs, outputs + more), np.float32),
+        f"{layer}.{'c' if part == 'u' else 'b'}": np.ones(outputs + more, np.float32),
+    }
+    for tracks in (1, EACH + 1):
+        assert NumbaNet(network, tracks).tracks == tracks
+        with pytest.raises(ArtifactError, match=f"weight '{layer}") as caught:
+            NumbaNet(network._replace(weights=forged), tracks)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, "f8"])
+def test_weights_that_are_not_finite_f4_are_refused(
+    tiny: Artifact, value: float | str
+) -> None:
+    network = network_of(tiny)
+    forged = network.weights["fc2.w"].copy()
+    if value == "f8":
+        forged = forged.astype(np.float64)
+    else:
+        forged[1, 2] = value
+    weights = {**network.weights, "fc2.w": forged}
+    with pytest.raises(ArtifactError, match=r"'fc2\.w': expected finite"):
         NumbaNet(network._replace(weights=weights), 1)
 
 

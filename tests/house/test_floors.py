@@ -55,7 +55,7 @@ FLOORS = {
         "modulation device frame errors",
     ),
     "clutter": Floor(
-        "streamproc.clutter streamproc.clutter.*", "artifact device frame errors"
+        "streamproc.clutter streamproc.clutter.*", "artifact device schema frame errors"
     ),
     "node": Floor("streamproc.node", "frame errors"),
     "mount": Floor("streamproc.mount", "node frame errors"),
@@ -69,9 +69,10 @@ FLOORS = {
         "streamproc.transport.watch",
         "keys errors",
     ),
-    "plain": Floor("streamproc.transport.plain", "door wire errors"),
+    "plain": Floor("streamproc.transport.plain", "door wire addresses errors"),
     "transport": Floor(
-        "streamproc.transport streamproc.transport.*", "door edge wire frame errors"
+        "streamproc.transport streamproc.transport.*",
+        "door edge wire addresses frame errors",
     ),
     "zmq_nodes": Floor(
         "streamproc.nodes.zmq_*",

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import nemesis
+from bench.faults import scenarios
 from bench.faults.records import Recorded, arrivals, judge, judge_once, silences_ms
 
 
@@ -70,3 +72,38 @@ def test_silences_belong_to_the_moment_that_began_them(tmp_path: Path) -> None:
     np.array([(seq, at * ms) for seq, at in told]).tofile(path)
     assert silences_ms(arrivals(path), [2 * ms + 1, 60 * ms]) == [50.0, 40.0]
     assert silences_ms(arrivals(path), [93 * ms]) == [1.0]
+
+
+def test_a_record_that_lacks_its_end_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        scenarios, "undisturbed", lambda name, folder, frames: whole(frames)
+    )
+    cut = picked(whole(), list(range(7)))
+    verdict = scenarios._judged("tracker", tmp_path, cut, {}, handed_out=10)
+    assert (verdict.lost, verdict.duplicated) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "clean"),
+    [
+        ({"tracker": {"verdict": {"lost": 0, "differing": 0}, "kills": [[1]]}}, True),
+        ({"tracker": {"verdict": {"lost": 1}}}, False),
+        ({"drop_oldest": {"exact": False}}, False),
+        ({"state": {"gave_up_with": "no room", "went_on_whole": True}}, True),
+    ],
+)
+def test_results_that_are_not_clean_are_seen(told: dict, clean: bool) -> None:
+    assert nemesis.clean(told) is clean
+
+
+def test_the_nemesis_exits_with_1_where_a_verdict_is_not_clean(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(nemesis.PARTS, "link", lambda folder, args: {"lost": 1})
+    monkeypatch.setattr("sys.argv", ["nemesis.py", "--only", "link", "--json"])
+    with pytest.raises(SystemExit) as left:
+        nemesis.main()
+    assert left.value.code not in (0, None)
+    assert '"lost": 1' in capsys.readouterr().out

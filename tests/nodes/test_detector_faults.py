@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamproc.artifact import shipped
+from streamproc.artifact import Artifact, seal, shipped
+from streamproc.card import DetectorCard
 from streamproc.errors import ArtifactError, ConfigError, GraphError
 from streamproc.frame import FREE, Array, Flags, Signature
 from streamproc.nodes.bcjr import Bcjr, BcjrConfig
@@ -188,7 +189,40 @@ def test_cards_that_were_edited_are_refused_before_anything_starts(
     assert count == 1
     card.write_text(edited)
     with pytest.raises(ArtifactError, match=rf"{name}.*{said}"):
+        seal(folder)
         graph(model=str(folder)).accept(REAL)
+
+
+FORGED = [
+    ("isi", "means", (15, 1), 1.0),
+    ("isi", "means", (16, 0), 1.0),
+    ("isi", "means", (16,), 1.0),
+    ("isi", "means", (16, 1), np.nan),
+    ("isi", "weights", (0,), 1.0),
+    ("isi", "weights", (3000,), 1.0),
+    ("isi", "weights variances", (3000,), 1.0),  # fit each other: 72 GB of tables
+    ("isi", "variances", (1,), 0.0),
+    ("isi-poisson", "rates", (3,), 1.0),
+    ("isi-poisson", "rates", (30_000,), 1.0),
+    ("isi-poisson", "rates", (16,), -1.0),
+]
+
+
+@pytest.mark.skipif("isi" not in shipped(), reason="no artifact is shipped")
+@pytest.mark.parametrize(("name", "which", "shape", "value"), FORGED)
+def test_weights_of_other_shapes_or_values_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    which: str,
+    shape: tuple[int, ...],
+    value: float,
+) -> None:
+    weights = Artifact.load(name, DetectorCard).weights()
+    forged = {k: np.full(shape, value, np.float32) for k in which.split()}
+    assert forged.keys() <= weights.keys()
+    monkeypatch.setattr(Artifact, "weights", lambda _: {**weights, **forged})
+    with pytest.raises(ArtifactError, match="expected finite weights"):
+        graph(model=name).accept(REAL)
 
 
 @pytest.mark.skipif("isi" not in shipped(), reason="no artifact is shipped")

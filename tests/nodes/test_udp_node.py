@@ -16,7 +16,7 @@ import pytest
 from streamproc.errors import GraphError, PlacementError
 from streamproc.frame import Flags, Frame
 from streamproc.mount import Mount
-from streamproc.nodes.udp_source import UdpSource, UdpSourceConfig
+from streamproc.nodes.udp_source import LATE_IN_A_ROW, UdpSource, UdpSourceConfig
 from streamproc.schema import build
 
 STREAM = {"port": 0, "dtype": "i2", "dims": {"channel": 2, "time": 4}}
@@ -93,6 +93,45 @@ def test_a_counter_tells_what_is_missing_and_what_is_late(
     assert [f.header.flags for f in frames] == [0, 0, 0, Flags.GAP, 0]
     report = node.report()
     assert (report["gaps"], report["missing"], report["late"]) == (1, 2, 2)
+    node.close()
+
+
+FAR = {"seq32": (1 << 31) - 1, "wire": (1 << 62) - 1}  # ahead, and not yet late
+
+
+def counted(header: str, seq: int) -> bytes:
+    if header == "seq32":
+        return struct.pack("<I", seq) + samples(seq % 100)
+    head = msgpack.packb([1, "mcu", seq, 9, None, 0, [["data", "i2", [2, 4]]], None])
+    return struct.pack("<I", len(head)) + head + samples(seq % 100)
+
+
+@pytest.mark.parametrize("header", FAR)
+def test_one_counter_that_lies_does_not_make_all_others_late_for_ever(
+    sensor: socket.socket, header: str
+) -> None:
+    node = opened(sensor, header=header)
+    truth = LATE_IN_A_ROW + 5
+    for seq in (0, FAR[header], *range(1, truth)):
+        sensor.send(counted(header, seq))
+    frames = drain(node)
+    taken = [0, FAR[header] % 100, *(n % 100 for n in range(truth - 4, truth))]
+    assert [f.data[0, 0] for f in frames] == taken
+    gap = Flags.GAP
+    assert [f.header.flags for f in frames] == [0, gap, gap, 0, 0, 0]
+    report = node.report()
+    assert (report["late"], report["restarts"]) == (LATE_IN_A_ROW, 1)
+    node.close()
+
+
+def test_late_ones_among_others_stay_late(sensor: socket.socket) -> None:
+    node = opened(sensor, header="seq32")
+    for seq in range(1, LATE_IN_A_ROW + 20):
+        sensor.send(counted("seq32", seq))
+        sensor.send(counted("seq32", seq - 1))
+    assert len(drain(node)) == LATE_IN_A_ROW + 19
+    report = node.report()
+    assert (report["late"], report["restarts"]) == (LATE_IN_A_ROW + 19, 0)
     node.close()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
+import subprocess
 import threading
 import time
 from dataclasses import dataclass
@@ -108,13 +110,22 @@ class FlagRecorder(Recorder):
 
 
 class Threaded(Sum):
-    """Its rehearsal leaves a thread behind, which no fork may lose."""
+    """Its rehearsal leaves a thread behind, without which no frame gets through."""
 
     rehearses = True
 
     def open(self, device):
-        threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+        self._asked, self._told = queue.Queue(), queue.Queue()
+        threading.Thread(target=self._echo, daemon=True).start()
         super().open(device)
+
+    def _echo(self):
+        while True:
+            self._told.put(self._asked.get())
+
+    def process(self, x: Frame) -> Frame | None:
+        self._asked.put(x)
+        return super().process(self._told.get(timeout=5))
 
 
 class Deadly(Sum):
@@ -126,3 +137,31 @@ class Deadly(Sum):
         if Path("/proc/self/comm").read_text().strip() != "sum":
             os._exit(3)
         super().open(device)
+
+
+class Endless(Sum):
+    """Its rehearsal never ends; a worker, which has named itself, opens it at once."""
+
+    rehearses = True
+
+    def open(self, device):
+        if Path("/proc/self/comm").read_text().strip() != "sum":
+            time.sleep(1000)
+        super().open(device)
+
+
+class Parent(Faulty):
+    """Has a child, and asks it to end; `once` tells how that went."""
+
+    def open(self, device):
+        super().open(device)
+        self._child = subprocess.Popen(["sleep", "60"])
+
+    def close(self):
+        self._child.terminate()
+        try:
+            told = self._child.wait(5)
+        except subprocess.TimeoutExpired:
+            told = "still there"
+            self._child.kill()
+        Path(self.config.once).write_text(str(told))

@@ -19,6 +19,7 @@ from streamproc.nodes.zmq_source import ZmqSource, ZmqSourceConfig
 from streamproc.schema import build
 
 HOST = "127.0.0.1"
+STRANGE = "127.66.6.6"  # an address of loopback that no listed peer has
 EVERYWHERE = "tcp://0.0.0.0:*"
 XYZ = {"dtype": "f8", "dims": {"axis": 3}}
 MIB = 1 << 20
@@ -60,9 +61,13 @@ def packed(seq: int, value: float = 1.0) -> list[bytes]:
 
 
 def pusher(
-    context: zmq.Context[Any], port: int, pair: Pair | None, server: str = ""
+    context: zmq.Context[Any],
+    port: int,
+    pair: Pair | None,
+    server: str = "",
+    source: str = "",
 ) -> zmq.Socket[bytes]:
-    """A PUSH client; with a pair it speaks CURVE."""
+    """A PUSH client; with a pair it speaks CURVE. source: the address it has."""
     made = context.socket(zmq.PUSH)
     made.set(zmq.LINGER, 0)
     made.set(zmq.RECONNECT_IVL, 20)
@@ -70,7 +75,8 @@ def pusher(
         made.set(zmq.CURVE_PUBLICKEY, pair.public.encode())
         made.set(zmq.CURVE_SECRETKEY, pair.secret.encode())
         made.set(zmq.CURVE_SERVERKEY, (server or SERVER.public).encode())
-    made.connect(f"tcp://{HOST}:{port}")
+    own = f"{source}:0;" if source else ""
+    made.connect(f"tcp://{own}{HOST}:{port}")
     return made
 
 

@@ -24,7 +24,7 @@ from streamproc.frame import Frame
 from streamproc.nodes.zmq_sink import ZmqSink, ZmqSinkConfig
 from streamproc.nodes.zmq_source import ZmqSource
 from streamproc.schema import build
-from streamproc.transport import watch
+from streamproc.transport import door, watch
 from streamproc.transport.curve import Lock
 from streamproc.transport.protocol import Receiver, Sender
 from streamproc.transport.sockets import Inbox, Outbox
@@ -37,6 +37,7 @@ from .strangers import (
     MIB,
     OTHER,
     SERVER,
+    STRANGE,
     key_folder,
     opened,
     packed,
@@ -250,6 +251,49 @@ def test_wrong_keys_by_the_hundred_deliver_nothing(
         good.exchange(5)
         crowd.destroy(linger=0)
     good.exchange()
+
+
+def test_a_strange_address_is_not_listened_to_for_long(
+    locked: ZmqSource, context: zmq.Context[Any]
+) -> None:
+    """Of fifty at once a few get as far as their key; none is told to go and retry.
+
+    Who shares the address of somebody listed is not held to be strange.
+    """
+    good = Good(locked, context, keys=True)
+    good.exchange()
+    assert locked.door is not None
+    counts, crowd = locked.door.counts, zmq.Context()
+    strangers = [
+        pusher(crowd, port_of(locked), OTHER, source=STRANGE) for _ in range(50)
+    ]
+    until(lambda: counts["hasty"] >= 50 - watch.AT_ONCE - 5)
+    good.exchange()
+    until(lambda: counts["key"])
+    looked_at = counts["key"]
+    beside = [pusher(crowd, port_of(locked), OTHER) for _ in range(50)]
+    until(lambda: counts["key"] >= looked_at + 100)  # each of them twice
+    late = pusher(context, port_of(locked), GOOD, source="127.66.6.7")
+    late.send_multipart(packed(0, -1.0))
+    assert values(locked, 20, least=1) == [-1.0]
+    crowd.destroy(linger=0)
+    assert len(strangers) == len(beside)
+
+
+def test_who_sent_parts_by_the_thousand_stays_away(
+    locked: ZmqSource, context: zmq.Context[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sending that ends, too: others wait while it is thrown away."""
+    monkeypatch.setattr(door, "AWAY_S", 1.0)
+    hostile = pusher(context, port_of(locked), GOOD)
+    hostile.send_multipart([b"x"] * 2000)
+    assert locked.door is not None
+    counts = locked.door.counts
+    until(lambda: not values(locked, 0.01) and counts["flood"])
+    assert counts["flood"] == 1
+    until(lambda: counts["away"])
+    hostile.send_multipart(packed(0, 3.0))
+    assert values(locked, 20, least=1) == [3.0]
 
 
 def test_subscriptions_without_end_are_refused(context: zmq.Context[Any]) -> None:

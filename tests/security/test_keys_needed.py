@@ -15,15 +15,18 @@ import pytest
 from streamproc import addresses
 from streamproc.cli import main
 from streamproc.config import loads
-from streamproc.errors import PlacementError
+from streamproc.errors import GraphError, PlacementError
 from streamproc.frame import Signature
 from streamproc.graph import build as build_graph
 from streamproc.nodes.tcp_source import TcpSource, TcpSourceConfig
 from streamproc.nodes.udp_source import UdpSource, UdpSourceConfig
+from streamproc.nodes.zmq_place import place_of
 from streamproc.nodes.zmq_sink import ZmqSink, ZmqSinkConfig
 from streamproc.nodes.zmq_source import ZmqSource, ZmqSourceConfig
 from streamproc.runtime.plan import make_plans
 from streamproc.schema import SchemaError, build
+from streamproc.transport.plain import Place, PlainIn, PlainOut
+from streamproc.transport.sockets import Outbox, make_context
 
 from .strangers import SERVER, XYZ, key_folder, until
 
@@ -33,10 +36,14 @@ NAMES = {
     "lab": ["10.0.0.7"],
     "both": ["127.0.0.1", "10.0.0.7"],
     "localhost": ["127.0.0.1"],
+    **{odd: ["127.0.0.1"] for odd in ("here ", "here\n", "here\0")},
 }
 LOOPBACK = ["127.0.0.1", "127.8.8.8", "::1", "localhost", "here", "here6"]
 BEYOND = ["0.0.0.0", "*", "::", "10.0.0.7", "fe80::1", "::ffff:127.0.0.1", "lab",
-          "both", "nobody", "eth0", "127.0.0.1;10.0.0.7", "", "ünï"]  # fmt: skip
+          "both", "nobody", "eth0", "127.0.0.1;10.0.0.7", "", "ünï",
+          # ZeroMQ takes what is before a semicolon for the source's address.
+          "::1%1", "::1%lo", "::1%1]:0;[0.0.0.0", "::1%1]:0;[::", "127.0.0.1:0;0.0.0.0",
+          "here ", "here\n", "here\0"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +149,9 @@ def text(path: Path, host: str, graph: str = "", frames: int = 10) -> str:
     return GRAPH.format(path=path / "out", host=host, graph=graph, frames=frames)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "lab", "both", "nobody"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "10.0.0.7", "lab", "both", "nobody", "::1%1", "::1;0.0.0.0"]
+)
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_a_graph_beyond_loopback_without_keys_exits_2_with_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str, command: str
@@ -163,6 +172,63 @@ def test_a_graph_whose_keys_are_not_there_exits_2(
     file.write_text(text(tmp_path, "0.0.0.0", f'keys = "{tmp_path}/none"'))
     assert main([command, str(file)]) == 2
     assert "streamproc keys make" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["::1%1", "::1%1]:0;[0.0.0.0", "127.0.0.1 "])
+def test_a_host_that_is_no_address_is_refused_with_keys_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    folder = key_folder(tmp_path / "keys")
+    file = tmp_path / "far.toml"
+    file.write_text(text(tmp_path, host, f'keys = "{folder}"'))
+    assert main(["check", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert repr(host) in line and "127.0.0.1" in line
+    for kind in ("source", "sink"):
+        with pytest.raises(PlacementError, match="give an address"):
+            accept(kind, host, str(folder))
+
+
+@pytest.mark.parametrize(
+    "bound", ["tcp://0.0.0.0:*", "tcp://[::1%1]:0;[0.0.0.0]:*", "tcp://*:*"]
+)
+def test_what_is_bound_without_keys_is_loopback_or_closed(bound: str) -> None:
+    """Whatever was overlooked before: the socket itself is asked."""
+    with pytest.raises(PlacementError, match=r"0\.0\.0\.0.*expected loopback"):
+        PlainIn(Place(bound, True), socket="pull", most_bytes=99)
+    with pytest.raises(PlacementError, match=r"0\.0\.0\.0.*expected loopback"):
+        PlainOut(Place(bound, True), socket="push", hwm=1)
+    context = make_context()
+    with pytest.raises(PlacementError, match=r"0\.0\.0\.0.*expected loopback"):
+        Outbox(context, bound)
+    context.term()  # would wait for a socket left open
+
+
+@pytest.mark.parametrize("kind", ["source", "sink"])
+@pytest.mark.parametrize("name", ["@abstract", "*"])
+def test_an_ipc_name_that_has_no_mode_is_refused(kind: str, name: str) -> None:
+    config = {"endpoint": f"ipc://{name}"}
+    with pytest.raises(GraphError, match="name a path"):
+        if kind == "sink":
+            ZmqSink(build(ZmqSinkConfig, config)).accept(Signature.of("f8", {}))
+        else:
+            ZmqSource(build(ZmqSourceConfig, {**XYZ, **config})).accept()
+
+
+def test_a_name_is_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that is loopback whenever it is judged, and all addresses afterwards."""
+    answers = iter([["127.0.0.1"], ["0.0.0.0"]])
+
+    def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
+        return [(0, 0, 0, "", (address, 0)) for address in next(answers)]
+
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
+    config = build(ZmqSourceConfig, {**XYZ, "endpoint": "tcp://here:5555"})
+    assert place_of(config).endpoint == "tcp://127.0.0.1:5555"
+    with pytest.raises(PlacementError, match="beyond"):
+        place_of(config)
 
 
 def test_what_was_checked_is_what_is_bound(

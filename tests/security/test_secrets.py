@@ -143,6 +143,39 @@ def test_no_unit_holds_a_secret(
         assert secret not in unit + (said.out + said.err).encode()
 
 
+CRASH = """
+import os, resource
+from pathlib import Path
+from streamproc import keys
+_, most = resource.getrlimit(resource.RLIMIT_CORE)
+resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+def left_a_core(read):
+    child = os.fork()
+    if not child:
+        if read: keys.read_pair(Path("keys"))
+        os.abort()
+    return os.WCOREDUMP(os.waitpid(child, 0)[1])
+print(left_a_core(False), left_a_core(True))
+"""
+
+
+def test_who_has_read_a_secret_leaves_no_core(
+    tmp_path: Path, planted: list[bytes]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CRASH],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    before, after = done.stdout.split()
+    assert after == "False"
+    if before == "False":
+        pytest.skip("CORES NOT TRIED: this machine keeps none")
+
+
 def test_a_planted_secret_is_found_where_it_is(planted: list[bytes]) -> None:
     kept = b"".join((Path("keys") / n).read_bytes() for n in ("secret", "previous"))
     assert sum(secret in kept for secret in planted) == 2

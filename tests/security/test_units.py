@@ -180,6 +180,18 @@ def test_a_graph_is_granted_what_it_needs_and_no_more(
     assert keys["IPAddressAllow"] == ["localhost 10.0.0.0/24"]
 
 
+def test_graphs_with_keys_do_not_share_a_user(tmp_path: Path, keyed: Path) -> None:
+    users = set()
+    for name in ("a", "A.b", "a" * 99):
+        keyed.write_text(KEYED.replace("[graph]", f'[graph]\nname = "{name}"'))
+        unit = made(tmp_path / name, keyed, "--allow", "10.0.0.0/24")
+        (user,) = shut_in.settings(unit)["User"]
+        assert re.fullmatch("streamproc-[a-z0-9]{1,20}", user), "as useradd takes it"
+        assert f"useradd --system --no-create-home {user}\n" in unit.read_text()
+        users.add(user)
+    assert len(users) == 3 and "streamproc-a" in users
+
+
 @pytest.mark.parametrize(
     "words",
     [
