@@ -1,6 +1,9 @@
 """How long a killed worker is missed: from `kill -9` to its next frame at the sink.
 
 python -m bench.bench_outage          a worker that has numba and ONNX Runtime to load
+
+Of each engine so many kills of the worker alone, then as many of the worker together
+with the spare that it would come back from.
 """
 
 from __future__ import annotations
@@ -65,7 +68,9 @@ class Arrivals(Node[ArrivalsConfig]):
         os.write(self._fd, ROW.pack(frame.header.seq, time.monotonic_ns()))
 
 
-def measure(engine: str, kills: int, seed: int, rate_hz: float) -> dict[str, Any]:
+def measure(
+    engine: str, kills: int, seed: int, rate_hz: float, with_spare: bool
+) -> dict[str, Any]:
     """Kill the tracker again and again; outages in ns, as a sink sees them."""
     rng = random.Random(seed)
     said: list[str] = []
@@ -79,7 +84,10 @@ def measure(engine: str, kills: int, seed: int, rate_hz: float) -> dict[str, Any
         started_ns = time.monotonic_ns()
         run.start()
         first_ns = int(_arrivals(path, 1)[0, 1]) - started_ns
-        killed = [_kill(supervisor, rng, done, kills) for done in range(kills)]
+        killed = [
+            _kill(supervisor, rng, f"{done + 1}/{kills}", with_spare)
+            for done in range(kills)
+        ]
         time.sleep(1.5)
         rss = {name: _rss_mib(post) for name, post in supervisor.posts.items()}
         supervisor.stop()
@@ -92,6 +100,7 @@ def measure(engine: str, kills: int, seed: int, rate_hz: float) -> dict[str, Any
     )
     return {
         "engine": engine,
+        "with_spare": with_spare,
         "kills": kills,
         "frames": len(told),
         "outage": quantiles_us(outages),
@@ -100,12 +109,17 @@ def measure(engine: str, kills: int, seed: int, rate_hz: float) -> dict[str, Any
     }
 
 
-def _kill(supervisor: Supervisor, rng: random.Random, done: int, kills: int) -> int:
+def _kill(
+    supervisor: Supervisor, rng: random.Random, done: str, with_spare: bool
+) -> int:
     time.sleep(rng.uniform(0.7, 1.0))
     post = supervisor.posts["tracker"]
-    while not (post.ready and post.process):
+    nest = supervisor._nest
+    while not (post.ready and post.process and nest.understudy and nest.understudy.pid):
         time.sleep(0.005)
-    print(f"\r{done + 1}/{kills} kills ", end="", file=sys.stderr, flush=True)
+    print(f"\r{done} kills ", end="", file=sys.stderr, flush=True)
+    if with_spare:
+        os.kill(nest.spare.pid, signal.SIGKILL)
     at_ns = time.monotonic_ns()
     os.kill(post.process.pid, signal.SIGKILL)
     return at_ns
@@ -143,8 +157,9 @@ def main() -> None:
     parser.add_argument("--rate-hz", type=float, default=500)
     args = parser.parse_args()
     results = [
-        measure(engine, args.kills, args.seed, args.rate_hz)
+        measure(engine, args.kills, args.seed, args.rate_hz, with_spare)
         for engine in ("onnx", "numba")
+        for with_spare in (False, True)
     ]
     for one in results:
         print(one)

@@ -109,7 +109,10 @@ def _artifact(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def _storm(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     error, took_s, cpu = scenarios.doomed(folder)
-    return {"gave_up_with": str(error), "took_s": took_s, "processors": cpu}
+    (folder / "patient").mkdir()
+    patient = asdict(scenarios.stormed(folder / "patient"))
+    told = {"gave_up_with": str(error), "took_s": took_s, "processors": cpu}
+    return {**told, "patient": patient}
 
 
 def _disk(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -136,9 +139,7 @@ def _clock(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _soak(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    bar = Bar()
-    told = asdict(soak.soak(folder, args.soak_s, args.seed, bar))
-    bar.clear()
+    told = soak.soaked(folder, args.soak_s, args.seed)
     for what in ("supervisor", "spare", "workers"):
         slope, error = told[f"{what}_slope_bytes"]
         print(f"{what}: {slope / 1e6:+.1f} +- {error / 1e6:.1f} MB/h", file=sys.stderr)

@@ -18,6 +18,7 @@ Lists = Numbers | tuple[str, ...] | Matrix
 Above0 = Annotated[float, Above(0)]
 Count = Annotated[int, Min(0)]
 Size = Annotated[int, Min(1), Max(1 << 20)]
+Extent = Annotated[int, Min(0), Max(1 << 20)]
 MOST_LAYERS = 1000
 # of what follows the tissue: what each image costs grows with these
 MOST_RANK, MOST_ITERATIONS = 256, 100
@@ -33,7 +34,7 @@ class PortRow:
     """
 
     name: str
-    shape: tuple[Count, ...]
+    shape: tuple[Extent, ...]
     unit: tuple[str, ...] = ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from streamproc.errors import FrameError, GraphError, RefusedError
@@ -92,6 +92,13 @@ class Node(Generic[ConfigT]):
         """Figures of this node for the run's summary, such as a score."""
         return {}
 
+    def exhibit(self) -> dict[str, Any]:
+        """What `run` draws of this node, if anything; asked once, at its end.
+
+        Plain values (JSON): numbers, texts, lists of them. See `compare`.
+        """
+        return {}
+
 
 class Source(Node[ConfigT]):
     """A node without inputs. The runtime asks it for frames, on time."""
@@ -102,9 +109,23 @@ class Source(Node[ConfigT]):
     # False: what it measures goes on whether or not anybody listens (a UDP sensor),
     # so it is read into the log even while nothing downstream has room.
     pausable: bool = True
+    # What the run should say once, as a warning; it says them and clears the list.
+    notices: Sequence[str] = ()
+
+    def recovered(self, frame: Frame) -> None:
+        """Told after a crash: the last frame that the log gave back.
+
+        `state` was set before, and is older than the frame may be.
+        """
 
     def pace_hz(self) -> float | None:
         """Frames in a second on an absolute schedule; None: as they come."""
+        return None
+
+    def due_s(self) -> float | None:
+        """Where frames have times of their own: when the next one is due, in seconds
+        after the first of this life. None: they have none.
+        """
         return None
 
     def wait_on(self) -> Any:

@@ -50,6 +50,24 @@ log_mib = 1
 {bound}
 """
 
+# Beside it, fewer readings, some of them NaN, to a sink whose disk may be full.
+ASIDE = """
+[nodes.aside]
+kind = "{K}:Aside"
+worker = "aside"
+[nodes.second]
+kind = "kalmannet"
+model = "{model}"
+engine = "{engine}"
+worker = "aside"
+[nodes.small]
+kind = "file.sink"
+path = "aside.frames"
+root = "{small}"
+on_full_disk = "drop"
+worker = "aside"
+"""
+
 RADIO = """
 [graph]
 name = "radio"
@@ -133,21 +151,25 @@ root = "{folder}"
 GRAPHS = {
     "tracker": TRACKER,
     "logged": LOGGED + TRACKER[TRACKER.index("[nodes.learned]") :],
+    "soak": LOGGED.replace('"]', '", "sensor -> aside -> second -> small"]')
+    + TRACKER[TRACKER.index("[nodes.learned]") :]
+    + ASIDE,
     "radio": RADIO,
     "scanner": SCANNER,
     "chain": CHAIN,
     "poisoned": POISONED,
 }
-ONCE = ("logged", "chain")  # whose sensors show every reading once
+ONCE = ("logged", "soak", "chain")  # whose sensors show every reading once
 WORKERS = {
     "tracker": ("sensor", "learned", "classical", "beside", "disk"),
     "logged": ("sensor", "learned", "classical", "beside", "disk"),
+    "soak": ("sensor", "learned", "classical", "beside", "disk", "aside"),
     "radio": ("air", "detector", "disk"),
     "scanner": ("scanner", "clutter", "disk"),
     "chain": ("sensor", "middle", "disk"),
     "poisoned": ("sensor", "spoiler", "learned", "disk"),
 }
-_SLOTS = ("bound", "learned", "sensor", "middle", "disk", "edges", "spoiler")
+_SLOTS = ("bound", "learned", "sensor", "middle", "disk", "edges", "spoiler", "small")
 
 
 def text(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bench.faults.run import Disturbed
 
+SPARES_TOO = 0.1  # share of kills that hit the spare as well
 Show = Callable[[int, int, str], None]
 
 
@@ -30,12 +31,15 @@ def storm(
 ) -> list[Kill]:
     """Kill a worker drawn at random, wait until frames flow and a while more, again.
 
-    One time in ten the next is killed while this one is not back yet.
+    One time in ten the next is killed while this one is not back yet, and one time in
+    ten the spare that it would come back from goes with it.
     """
     rng, done = random.Random(seed), []
     seen = run.flowing(0)
     while len(done) < kills:
         worker = rng.choice(workers)
+        if rng.random() < SPARES_TOO:
+            run.hit_spare()
         done.append(Kill(worker, run.hit(worker)))
         show(len(done), kills, worker)
         if rng.random() < 0.1 and len(done) < kills:

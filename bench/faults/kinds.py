@@ -20,6 +20,7 @@ from streamproc.nodes.scene import IsiScene, LorenzScene, UltrasoundScene
 from streamproc.schema import Min
 
 ARRIVAL = struct.Struct("<qq")  # seq, monotonic ns
+SLOW_S = 0.05
 _COUNT = struct.Struct("<q")
 
 
@@ -133,9 +134,11 @@ class TimedSinkConfig(FileSinkConfig):
     """file.sink's config, and:
 
     sleep_s: how long it takes for a frame
+    slow: a file; while it is there, a frame takes SLOW_S longer
     """
 
     sleep_s: Annotated[float, Min(0)] = 0.0
+    slow: str = ""
 
 
 class TimedSink(FileSink, Node[TimedSinkConfig]):
@@ -150,6 +153,8 @@ class TimedSink(FileSink, Node[TimedSinkConfig]):
     def process(self, frame: Frame) -> None:
         if self.config.sleep_s:
             time.sleep(self.config.sleep_s)
+        if self.config.slow and os.path.exists(self.config.slow):
+            time.sleep(SLOW_S)
         super().process(frame)
         os.write(self._noted, ARRIVAL.pack(frame.header.seq, time.monotonic_ns()))
 
@@ -175,6 +180,35 @@ class Poison(Node[PoisonConfig]):
             return frame
         spoilt = np.full_like(frame.data, self.by[turn % len(self.by)])
         return frame.with_data(spoilt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsideConfig:
+    """Which readings.
+
+    every: one in so many goes on
+    spoil: of these, one in so many is NaN
+    """
+
+    every: Annotated[int, Min(1)] = 20
+    spoil: Annotated[int, Min(2)] = 5
+
+
+class Aside(Node[AsideConfig]):
+    """Lets some of the readings of `Once` through, and spoils some of those; which, is
+    told by the number of the reading alone."""
+
+    def accept(self, frame: Signature) -> Signature:
+        rate_hz = frame.rate_hz / self.config.every if frame.rate_hz else None
+        return Signature(frame.arrays, rate_hz)
+
+    def process(self, frame: Frame) -> Frame | None:
+        turn, rest = divmod(frame.header.t0_ns // 1_000_000, self.config.every)
+        if rest:
+            return None
+        if turn % self.config.spoil == 0:
+            return frame.with_data(np.full_like(frame.data, np.nan))
+        return frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.faults import graphs
-from bench.faults.records import judge, judge_once
-from bench.faults.run import Disturbed, undisturbed
+from bench.faults.run import Disturbed, handed_out, judged
 
 RATE_HZ = 500
 LONGEST_S = 200.0
@@ -90,15 +89,10 @@ def measure(name: str, down_s: Sequence[float], folder: Path) -> dict[str, Any]:
         run.flowing(RATE_HZ // 4)
         resumed = {f"{down:g}": _resumes(run, down) for down in down_s}
         run.flowing(run.newest()[0] + RATE_HZ // 4)
-        run.finish()
+        summary = run.finish()
         made = run.recorded()
-    if name in graphs.ONCE:
-        verdict = asdict(judge_once(made, folder / "device"))
-    else:
-        twin = folder / "undisturbed"
-        due = undisturbed(name, twin, len(made.seqs), rate_hz=RATE_HZ)
-        verdict = asdict(judge(made, due))
-    return {**verdict, "resumed_s": resumed}
+    told = judged(name, folder, made, handed_out(summary), {"rate_hz": RATE_HZ})
+    return {**asdict(told), "resumed_s": resumed}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -39,10 +39,18 @@ def small_disk(folder: Path, size: int = 4 << 20) -> Iterator[Path]:
 def fill(folder: Path, leave: int = 0) -> Path:
     """Fill a disk with one file, but for so many bytes; the file, to be removed."""
     path = folder / "filler"
-    free = os.statvfs(folder)
+    size = 0
     with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - leave)
+        while (free := _free(folder) - leave) > 0:
+            with suppress(OSError):  # somebody else took some of it meanwhile
+                os.posix_fallocate(file.fileno(), size, free)
+                size += free
     return path
+
+
+def _free(folder: Path) -> int:
+    told = os.statvfs(folder)
+    return told.f_bavail * told.f_frsize
 
 
 class SteppedClock:
@@ -54,7 +62,7 @@ class SteppedClock:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "ahead"
-        self.step(0)
+        set_ahead(folder, 0)
         lies = folder / "lies"
         lies.mkdir()
         (lies / "sitecustomize.py").write_text(_LIAR.format(file=str(self._file)))
@@ -63,9 +71,14 @@ class SteppedClock:
 
     def step(self, ahead_s: int) -> None:
         """Set the clock so many seconds ahead of the true time."""
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(f"{ahead_s}")
-        fresh.rename(self._file)
+        set_ahead(self._file.parent, ahead_s)
+
+
+def set_ahead(folder: Path, ahead_s: int) -> None:
+    """As `SteppedClock.step`, for processes started with the `env` of that folder."""
+    fresh = folder / "ahead.new"
+    fresh.write_text(f"{ahead_s}")
+    fresh.rename(folder / "ahead")
 
 
 _LIAR = """
@@ -85,6 +98,15 @@ def rss_bytes(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process and of its children that were waited for; 0: it is gone."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(map(int, told[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def descriptors(pid: int) -> int:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 import select
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
-from typing import Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from streamproc.runtime.supervisor import Supervisor
@@ -112,25 +118,88 @@ class Proxy:
         return max(due, under_way[-1][0]) if under_way else due
 
 
+@dataclass(frozen=True)
+class Link:
+    """One proxy of `Proxies`, as seen from here."""
+
+    name: str
+    say: Callable[[str, str], None]
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        self.say(self.name, "cut")
+
+    def set(self, down: bool) -> None:
+        """Dead or alive: while it is down, nothing passes and nobody is told."""
+        self.say(self.name, "down" if down else "up")
+
+
 class Proxies:
-    """A proxy before every tcp endpoint of a graph: `Disturbed(..., patch=proxies)`."""
+    """A proxy before every tcp endpoint of a graph: `Disturbed(..., patch=proxies)`.
+
+    They live in a process of their own, so that the supervisor's memory is its own.
+    """
 
     def __init__(self, **how: float) -> None:
         self._how = how
-        self.by_edge: dict[str, Proxy] = {}
+        self._child: subprocess.Popen[str] | None = None
+        self.by_edge: dict[str, Link] = {}
 
     def __call__(self, supervisor: Supervisor) -> None:
-        for post in supervisor.posts.values():
-            for edge in post.plan["inputs"]:
-                url = urlsplit(edge["endpoint"])
-                if url.scheme == "tcp" and url.hostname and url.port:
-                    proxy = Proxy((url.hostname, url.port), **self._how)
-                    self.by_edge[edge["name"]] = proxy
-                    edge["endpoint"] = f"tcp://127.0.0.1:{proxy.port}"
+        urls = {
+            edge["name"]: (edge, urlsplit(edge["endpoint"]))
+            for post in supervisor.posts.values()
+            for edge in post.plan["inputs"]
+        }
+        found = {name: one for name, one in urls.items() if one[1].scheme == "tcp"}
+        targets = {name: (url.hostname, url.port) for name, (_, url) in found.items()}
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "bench.faults.proxy"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        ports = self._ask({"targets": targets, "how": self._how})
+        for name, (edge, _) in found.items():
+            edge["endpoint"] = f"tcp://127.0.0.1:{ports[name]}"
+            self.by_edge[name] = Link(name, self._tell)
+
+    def _tell(self, name: str, what: str) -> None:
+        self._ask({"name": name, "do": what})
+
+    def _ask(self, word: dict[str, Any]) -> Any:
+        """Its answer; it has done then what it was told."""
+        assert self._child and self._child.stdin and self._child.stdout
+        self._child.stdin.write(json.dumps(word) + "\n")
+        self._child.stdin.flush()
+        return json.loads(self._child.stdout.readline())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *told: object) -> None:
-        for proxy in self.by_edge.values():
-            proxy.__exit__()
+        if self._child is not None:
+            self._child.communicate(timeout=10)  # the end of its input is its end
+
+
+def main() -> None:
+    """The process with the proxies: a word a line, an answer a line."""
+    first = json.loads(sys.stdin.readline())
+    proxies = {
+        name: Proxy(tuple(target), **first["how"])
+        for name, target in first["targets"].items()
+    }
+    print(json.dumps({name: one.port for name, one in proxies.items()}), flush=True)
+    for line in sys.stdin:
+        word = json.loads(line)
+        proxy, what = proxies[word["name"]], word["do"]
+        if what == "cut":
+            proxy.cut()
+        else:
+            proxy.down = what == "down"
+        print(json.dumps("done"), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -143,6 +143,19 @@ class Disturbed:
         self.until(send, f"{worker} never came back")
         return sent[0]
 
+    def hit_spare(
+        self, number: int = signal.SIGKILL, understudy_too: bool = False
+    ) -> None:
+        """Send a signal to the spare, as soon as there is one to take its place."""
+        nest = self.supervisor._nest
+        self.until(
+            lambda: bool(nest.understudy and nest.understudy.pid), "no understudy"
+        )
+        second = nest.understudy
+        if understudy_too and second is not None:
+            os.kill(second.pid, number)
+        os.kill(nest.spare.pid, number)
+
     # The sink.
 
     def newest(self) -> tuple[int, int]:
@@ -193,3 +206,26 @@ def undisturbed(
     with Disturbed(text, folder, frames=frames) as run:
         run.join(600)
         return run.recorded()
+
+
+def judged(
+    name: str,
+    folder: Path,
+    made: records.Recorded,
+    handed_out: int,
+    lines: dict[str, Any],
+) -> records.Verdict | records.Readings:
+    """The verdict on a graph's record.
+
+    handed_out: by the source, told by the engine, for a record may lack its end.
+    lines: what the graph was told, see `graphs.text`.
+    """
+    if name in graphs.ONCE:
+        return records.judge_once(made, folder / "device")
+    twin = folder / "undisturbed"
+    return records.judge(made, undisturbed(name, twin, handed_out, **lines))
+
+
+def handed_out(summary: dict[str, Any]) -> int:
+    """How many frames the source gave, as the engine's summary tells."""
+    return max(int(edge["sent"]) for edge in summary["edges"].values())

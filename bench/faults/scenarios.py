@@ -17,15 +17,16 @@ import numpy as np
 from bench.faults import graphs, records
 from bench.faults.kills import Kill, Show, storm
 from bench.faults.link import over_tcp
-from bench.faults.machine import fill, small_disk
+from bench.faults.machine import cpu_s, fill, small_disk
 from bench.faults.proxy import Proxies
-from bench.faults.run import DidNotHappenError, Disturbed, undisturbed
+from bench.faults.run import DidNotHappenError, Disturbed, handed_out, judged
 from streamproc.artifact import Artifact
 from streamproc.card import TrackerCard
 from streamproc.errors import StreamprocError
 from streamproc.frame import Flags
 from streamproc.nodes.reels import RecordingReel
 from streamproc.nodes.scene import NOMINAL_HZ
+from streamproc.runtime.spare import REHEARSED
 
 RATES_HZ = {"radio": 100.0, "scanner": 100.0}
 USUAL_HZ = 500.0
@@ -70,23 +71,8 @@ def harmed(
         made = run.recorded()
         silences = run.silences_ms([kill.at_ns for kill in done])
     told = [f"{level} {line}" for level, line in run.log]
-    handed_out = max(edge["sent"] for edge in summary["edges"].values())
-    verdict = _judged(name, folder, made, lines, handed_out)
+    verdict = judged(name, folder, made, handed_out(summary), lines)
     return Told(verdict, silences, done, told, summary)
-
-
-def _judged(
-    name: str,
-    folder: Path,
-    made: records.Recorded,
-    lines: dict[str, Any],
-    handed_out: int,
-) -> records.Verdict | records.Readings:
-    """handed_out: by the source, told by the engine, for a record may lack its end."""
-    if name in graphs.ONCE:
-        return records.judge_once(made, folder / "device")
-    twin = folder / "undisturbed"
-    return records.judge(made, undisturbed(name, twin, handed_out, **lines))
 
 
 def killed(
@@ -144,10 +130,10 @@ def bad_link(name: str, folder: Path, cuts: int = 3) -> Told:
                     time.sleep(0.05)
                 run.flowing(run.newest()[0] + 50)
             for proxy in proxies.by_edge.values():
-                proxy.down = True
+                proxy.set(down=True)
             time.sleep(1.0)
             for proxy in proxies.by_edge.values():
-                proxy.down = False
+                proxy.set(down=False)
             run.flowing(run.newest()[0] + 50)
             return done
 
@@ -185,8 +171,8 @@ def poisoned(folder: Path, frames: int = 400) -> Poisoned:
 
 
 def spoilt_artifact(folder: Path) -> tuple[str, records.Verdict | None]:
-    """A model's file is overwritten while it runs, and its worker and the spare that
-    knows what was there are killed, thrice: the next life reads the file again.
+    """A model's file is overwritten while it runs, and its worker is killed, thrice,
+    with all spares that know what was there: the next life reads the file again.
 
     What the graph gave up with, or else the verdict on it.
     """
@@ -199,7 +185,7 @@ def spoilt_artifact(folder: Path) -> tuple[str, records.Verdict | None]:
         (model / "model.onnx").write_bytes(network)
         done = []
         for restarts in (1, 2, 3):
-            os.kill(run.supervisor._spare.pid, signal.SIGKILL)  # who has read it before
+            run.hit_spare(understudy_too=True)  # who have read it before
             done.append(Kill("learned", run.hit("learned")))
             run.recovered(restarts)
         network[len(network) // 2] ^= 1  # for the undisturbed twin
@@ -233,6 +219,46 @@ def doomed(folder: Path) -> tuple[StreamprocError | None, float, float]:
 def _cpu_s() -> float:
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
+
+
+@dataclass(frozen=True)
+class Stormed:
+    """A graph whose node dies at every start, and is started again for ever.
+
+    processors: share of one that the supervisor, its spares and all workers took, in
+    the first seconds after the first death and in as many later, and with how many
+    restarts.
+    """
+
+    seconds: float
+    processors: tuple[float, float]
+    restarts: tuple[int, int]
+
+
+def stormed(folder: Path, seconds: float = 10.0) -> Stormed:
+    """As `doomed`, with more patience than it takes."""
+    spoiler = f'kind = "{graphs.K}:Doomed"\nmark = "{folder}/mark"'
+    text = graphs.text("poisoned", folder, spoiler=spoiler)
+    patience = 'name = "poisoned"\nrestarts = 1000\nwithin_s = 100'
+    shares, restarts = [], []
+    with Disturbed(text.replace('name = "poisoned"', patience), folder) as run:
+        run.flowing(50)
+        nest = run.supervisor._nest
+        run.hit("spoiler")
+        for _ in range(2):
+            before, used_s = run.restarts(), _used_s(run)
+            time.sleep(seconds)
+            shares.append(round((_used_s(run) - used_s) / seconds, 4))
+            restarts.append(run.restarts() - before)
+    assert nest.spare.level == REHEARSED
+    return Stormed(seconds, (shares[0], shares[1]), (restarts[0], restarts[1]))
+
+
+def _used_s(run: Disturbed) -> float:
+    """CPU time of everything that lives, and of the children it has buried."""
+    nest = run.supervisor._nest
+    pids = [os.getpid(), nest.spare.pid, *run.pids().values()]
+    return sum(cpu_s(pid) for pid in pids)
 
 
 def full_sink_disk(folder: Path, policy: str) -> tuple[Disturbed, records.Recorded]:

@@ -23,6 +23,7 @@ __all__ = ["COMMANDS", "DONE", "FAILED", "INTERRUPTED", "REFUSED", "main"]
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = {
+    "init": "write a graph to start from",
     "run": "run a graph until its sources end or it is told to stop",
     "check": "say whether a graph fits together, without starting it",
     "show": "draw a graph as text, mermaid or dot",
@@ -33,6 +34,7 @@ COMMANDS = {
     "models": "list the trained models, or show one's card",
     "evaluate": "score learned nodes on scenes that none has seen",
     "keys": "make, show and exchange the keys of edges beyond this machine",
+    "bench": "measure latency, throughput and CPU time of hops, a node, a graph",
     "deploy": "write a systemd unit for a graph",
     "quarantine": "list the frames that crashed a node, or record them again",
     "doctor": "say what this machine has and lacks",
@@ -118,7 +120,12 @@ class _Version(argparse.Action):
 
 
 def _said(error: StreamprocError, words: list[str], code: int) -> int:
-    print(error, file=sys.stderr)
+    from streamproc.cli.log import log_of
+
+    try:
+        log_of(words).error(str(error), code == REFUSED)
+    except StreamprocError:  # it is the log that was asked for which is wrong
+        print(error, file=sys.stderr)
     if "--json" in words:
         print(json.dumps({"error": str(error), "kind": type(error).__name__}))
     return code

@@ -41,7 +41,18 @@ def add_command(
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout; NaN and infinity, which JSON lacks, as null."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print(plain_json(value, indent=2))
+
+
+def plain_json(value: Any, indent: int | None = None) -> str:
+    """JSON in which what a terminal would obey is escaped, and all else is readable."""
+    finite = _finite(value)
+    text = json.dumps(finite, indent=indent, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c == "\n" or c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1]
 
 
 def _finite(value: Any) -> Any:

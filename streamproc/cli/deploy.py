@@ -70,7 +70,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--durable",
         action="store_true",
-        help="keep checkpoints and logs on the disk, to go on after a reboot",
+        help="keep checkpoints and logs on the disk, to go on after a reboot; always "
+        "so for a graph that records without overwrite = true",
     )
 
 
@@ -150,7 +151,7 @@ def _wanted(args: argparse.Namespace, graph: Graph) -> Wanted:
         keys=keys,
         memory_mib=args.memory_mib or units.memory_mib(graph),
         allow=tuple(args.allow),
-        durable=args.durable,
+        durable=args.durable or units.records(graph),
     )
 
 

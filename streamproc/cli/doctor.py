@@ -20,8 +20,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "doctor",
         run,
         "Say what this machine has and lacks: versions, cores, memory, GPU, "
-        "ZeroMQ, folders, clock, ports. Changes nothing. Exits 1 if something "
-        "that streamproc needs is missing.",
+        "ZeroMQ, folders, clocks, limits, ports, systemd, programs that it works with, "
+        "and how to get what is not there. Changes nothing. Exits 1 if something that "
+        "streamproc needs is missing; a note is fine without.",
         "streamproc doctor --json",
     )
 
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return 1 if missing else 0
     for found in findings:
         cure = f"; {found.cure}" if found.cure else ""
-        print(f"{found.status:<8}{found.name:<14}{found.value}{cure}")
+        print(f"{found.status:<8}{found.name:<16}{found.value}{cure}")
     print(
         f"missing: {counted(missing, 'thing')}" if missing else "ok: all that is needed"
     )
@@ -43,13 +44,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _findings() -> Iterator[Finding]:
-    from streamproc.cli import machine, probes
+    from streamproc.cli import machine, peers, probes
 
     yield probes.python()
     yield from probes.dependencies()
     checks: tuple[Callable[[], Finding], ...] = (
         probes.zeromq,
-        probes.compiler,
         machine.cores,
         machine.memory,
         machine.gpu,
@@ -57,7 +57,17 @@ def _findings() -> Iterator[Finding]:
         machine.run_folder,
         machine.shared_memory,
         machine.clock,
+        peers.clock_source,
+        peers.time_of_day,
+        peers.frequency,
         machine.loopback_port,
+        peers.file_locks,
+        peers.open_files,
+        peers.systemd,
+        peers.headers,
+        peers.cpp_client,
+        peers.octave,
+        peers.gnuradio,
     )
     for check in checks:
         yield check()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ class Dependency(NamedTuple):
 
 DEPENDENCIES = (
     Dependency("numpy", ("numpy",), "2.0"),
+    Dependency("scipy", ("scipy",), "1.11"),
     Dependency("numba", ("numba",), "0.61.2"),
     Dependency("pyzmq", ("pyzmq",), "26.2"),
     Dependency("msgpack", ("msgpack",), "1.2.1"),
@@ -41,7 +41,8 @@ DEPENDENCIES = (
     Dependency("cupy", ("cupy-cuda13x", "cupy-cuda12x"), "14", "gpu", "GPU kernels"),
     Dependency("torch", ("torch",), "2.9", "train", "training"),
     Dependency("onnx", ("onnx",), "1.21", "train", "exporting models"),
-    Dependency("matplotlib", ("matplotlib",), "3.9", "ui", "plots"),
+    Dependency("matplotlib", ("matplotlib",), "3.9", "ui", "pictures"),
+    Dependency("pylsl", ("pylsl",), "1.18", "lsl", "Lab Streaming Layer"),
 )
 LEAST_PYTHON = (3, 11)
 PROBE_ZMQ = (
@@ -109,11 +110,3 @@ def zeromq() -> Finding:
 
 def _yes(answer: bool) -> str:
     return "yes" if answer else "no"
-
-
-def compiler() -> Finding:
-    """g++, which only the C++ client needs."""
-    found = shutil.which("g++")
-    if found:
-        return Finding("ok", "g++", found)
-    return Finding("note", "g++", "none; only for the C++ client", "install g++")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from streamproc.cli import comparison
+
 _LATENCY = ("p50", "p99", "p99.9", "max")
 _TROUBLE = (
     "skipped",
@@ -33,9 +35,16 @@ def summary_tables(summary: dict[str, Any]) -> str:
         rows = [_edge_row(n, edge) for n, edge in summary["edges"].items()]
         head = ["edge", "sent", "delivered", "dropped", *_LATENCY, "µs in transit"]
         parts.append(_table([*head, "note"], rows))
-    if summary["scores"]:
-        rows = [[name, _figures(report)] for name, report in summary["scores"].items()]
+    compared = summary.get("comparison", {})
+    rows = [
+        [name, _figures(report)]
+        for name, report in summary["scores"].items()
+        if name not in compared
+    ]
+    if rows:
         parts.append(_table(["report", ""], rows))
+    if compared:
+        parts.append(_table(comparison.HEAD, comparison.rows(compared)))
     return "\n\n".join(parts)
 
 

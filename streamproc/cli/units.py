@@ -26,7 +26,7 @@ PLAIN_KINDS = frozenset(
         *("tcp.source", "udp.source", "zmq.sink", "zmq.source"),
     }
 )
-SOCKET_KINDS = ("tcp.", "udp.", "zmq.")
+SOCKET_KINDS = ("gnuradio.", "lsl.", "tcp.", "udp.", "zmq.")
 WORKER_MIB, BASE_MIB = 320, 256  # a worker with ONNX Runtime and Numba; the supervisor
 USER = re.compile(r"[a-z][a-z0-9_-]{0,30}")  # what useradd and systemd both take
 WATCHDOG_S, STOP_S, START_S = 30, 15, 180
@@ -74,6 +74,17 @@ def reach_of(graph: Graph) -> Reach:
 def memory_mib(graph: Graph) -> int:
     """Room for its workers and one spare."""
     return BASE_MIB + WORKER_MIB * (len(graph.workers) + 1)
+
+
+def records(graph: Graph) -> bool:
+    """Whether it writes a file that it would not write over: the next start would find
+    it there and be refused, were there no state to go on from.
+    """
+    return any(
+        getattr(node.spec.config, "path", "") and not node.spec.config.overwrite
+        for node in graph.nodes.values()
+        if hasattr(node.spec.config, "overwrite")
+    )
 
 
 def unit_name(graph: Graph) -> str:
@@ -188,7 +199,8 @@ def _network(wanted: Wanted) -> Iterator[str]:
         yield "PrivateNetwork=yes"
         yield "RestrictAddressFamilies=AF_UNIX"
     else:
-        yield "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"
+        yield "# libzmq asks by netlink whether a host is an interface, or aborts."
+        yield "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"
     yield "IPAddressDeny=any"
     if wanted.reach == "loopback":
         yield "IPAddressAllow=localhost"

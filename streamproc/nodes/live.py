@@ -67,6 +67,10 @@ class LiveSource(Source[ConfigT]):
         self.last_refusal = why
         return None
 
+    def _notice(self, text: str) -> None:
+        """Have the run say something, as a warning."""
+        self.notices = [*self.notices, text]
+
     def _missed(self, frame: Frame, missing: int) -> None:
         """So many frames should have come before this one."""
         self._counts["gaps"] += 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections.abc import Callable
 
 now_ns = time.monotonic_ns
 
+_LEAST_LATE_NS = 1_000_000
 STEP_S = 1.0  # between two looks at the time of day
 _PR_SET_TIMERSLACK = 29
 
@@ -43,6 +45,28 @@ class Schedule:
         self._ticks += 1
         if now - due > self._period_ns:
             self.overruns += 1
+        return due
+
+
+class Agenda:
+    """A schedule of a source's own: a frame is due when `due_s` says, after start."""
+
+    def __init__(self, due_s: Callable[[], float | None], start_ns: int) -> None:
+        self._due_s = due_s
+        self._start_ns = self._last_ns = start_ns
+        self.overruns = 0
+
+    @property
+    def due_ns(self) -> int:
+        """When the next frame is due."""
+        return self._start_ns + round((self._due_s() or 0.0) * 1e9)
+
+    def tick(self, now: int) -> int:
+        """Count an overrun if it is later than since the frame before, or 1 ms."""
+        due = self.due_ns
+        if now - due > max(due - self._last_ns, _LEAST_LATE_NS):
+            self.overruns += 1
+        self._last_ns = due
         return due
 
 

@@ -8,7 +8,8 @@ from typing import Any, cast
 from streamproc.errors import EndOfStream, FrameError, WireError
 from streamproc.frame import Flags, Frame, Header
 from streamproc.node import Source
-from streamproc.runtime.clock import Schedule, now_ns
+from streamproc.runtime.clock import Agenda, Schedule, now_ns
+from streamproc.runtime.said import Said
 from streamproc.runtime.source_log import SourceLog
 from streamproc.runtime.station import Station
 
@@ -30,7 +31,7 @@ class Feed:
         self._most = frames
         self.source = cast("Source[Any]", station.mount.node)
         self.overrun = 0  # frames that came while the log was full
-        self._schedule: Schedule | None = None
+        self._schedule: Schedule | Agenda | None = None
         self._backlog: deque[Frame] = deque()
         self._positions: deque[tuple[int, int]] = deque()  # of _backlog in the log
         self._waiting: Frame | None = None  # read, but the log has no room yet
@@ -41,7 +42,10 @@ class Feed:
     def start(self, stream_position: tuple[int, int] | None) -> None:
         """Begin now; what a log holds from a checkpoint's position on comes first."""
         rate_hz = self.source.pace_hz()
-        self._schedule = Schedule(rate_hz, now_ns()) if rate_hz else None
+        if rate_hz:
+            self._schedule = Schedule(rate_hz, now_ns())
+        elif self.source.due_s() is not None:
+            self._schedule = Agenda(self.source.due_s, now_ns())
         if self.log is not None and stream_position is not None:
             for position, frame in self.log.recover(stream_position):
                 self._positions.append(position)
@@ -49,12 +53,17 @@ class Feed:
             if self._backlog:
                 last = self._backlog[-1].header
                 self.station.mount.next_seq[0] = last.seq + 1
+                self.source.recovered(self._backlog[-1])
                 self._over = bool(last.flags & Flags.END)
             if self.log.lost:
                 self.station.say(
                     "error",
-                    f"lost node={self.station.name} frames={self.log.lost} its log is "
-                    "damaged; they are counted as dropped",
+                    Said(
+                        "lost",
+                        node=self.station.name,
+                        frames=self.log.lost,
+                        cause="its log is damaged; they are counted as dropped",
+                    ),
                 )
 
     @property
@@ -159,8 +168,12 @@ class Feed:
             return True
         except FrameError as error:
             self.station.skipped += 1
-            self.station.say("warn", f"skip node={self.station.name} cause={error}")
+            self._tell("skip", str(error))
             return True
+        if self.source.notices:
+            for text in self.source.notices:
+                self.station.say("warn", f"note node={self.station.name} {text}")
+            self.source.notices = ()
         if not any(made):
             return False
         self.station.took.add(now_ns() - now)
@@ -172,8 +185,11 @@ class Feed:
             except WireError as error:  # a header too large for its new stream name
                 self.station.skipped += 1
                 self.station.mount.next_seq[0] -= 1
-                self.station.say("warn", f"skip node={self.station.name} cause={error}")
+                self._tell("skip", str(error))
         return True
+
+    def _tell(self, event: str, cause: str) -> None:
+        self.station.say("warn", Said(event, node=self.station.name, cause=cause))
 
     def _keep(self, log: SourceLog, frame: Frame) -> None:
         self._waiting = None
@@ -185,7 +201,7 @@ class Feed:
             self.station.mount.next_seq[0] -= 1  # this seq goes to the next frame
             self._gap = True
             if self.overrun == 1:
-                self.station.say("warn", f"overrun node={self.station.name} log full")
+                self._tell("overrun", "log full")
             return
         if self._gap:
             self._gap = False

@@ -59,7 +59,8 @@ class Inlet:
     @property
     def pending(self) -> bool:
         """Whether `pump` has something to move now."""
-        return self.open and (self.inbox.queued or self.inbox.ended)
+        inbox = self.inbox
+        return (inbox.queued or inbox.ended) and self.open
 
     def receive(self, now: int) -> None:
         """Take in one note of the producer."""

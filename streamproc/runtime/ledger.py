@@ -32,7 +32,9 @@ from streamproc.runtime.station import Station
 from streamproc.runtime.ward import CHANGED
 from streamproc.transport.protocol import Sender
 
-LONGEST_NS = 5_000_000  # between two snapshots while frames flow
+# Between two snapshots while frames flow. An edge that fills up sooner waits less; so
+# does a young life, for one that is killed before it got anywhere counts as such.
+FIRST_NS, LONGEST_NS = 5_000_000, 20_000_000
 _COST_SHARE = 20  # a snapshot may take a twentieth of the time
 
 
@@ -67,6 +69,7 @@ class Ledger:
         self._every = every
         self._pending: deque[Snapshot] = deque()
         self._cost_ns = 0
+        self._patient_ns = FIRST_NS
         self._last_ns = now_ns()
 
     @property
@@ -75,9 +78,16 @@ class Ledger:
         return self._last_ns + self._wait_ns() if self.moved else None
 
     def _wait_ns(self) -> int:
-        hurried = self.moved >= self._every or any(i.pressed for i in self._inlets)
-        patient = 0 if hurried else LONGEST_NS
+        patient = 0 if self._hurried() else self._patient_ns
         return max(patient, _COST_SHARE * self._cost_ns)
+
+    def _hurried(self) -> bool:
+        if self.moved >= self._every:
+            return True
+        for inlet in self._inlets:  # asked at every turn, so no generator
+            if inlet.pressed:
+                return True
+        return False
 
     def settle(self) -> None:
         """Snapshot if it is time, commit what has become safe."""
@@ -125,6 +135,7 @@ class Ledger:
         )
         self._last_ns = now_ns()
         self._cost_ns = self._last_ns - now
+        self._patient_ns = min(self._patient_ns + FIRST_NS, LONGEST_NS)
 
     def _record(self) -> dict[str, Any]:
         return {
@@ -193,6 +204,7 @@ def _station_record(station: Station) -> dict[str, Any]:
     return {
         "ended": station.ended,
         "report": station.report,
+        "exhibit": station.exhibit,
         "counts": [station.frames, station.late, station.skipped],
         "unpaired": unpaired,
         "next_seq": next_seq,
@@ -204,6 +216,7 @@ def _station_record(station: Station) -> dict[str, Any]:
 def _restore_station(station: Station, stored: dict[str, Any]) -> None:
     station.frames, station.late, station.skipped = stored["counts"]
     station.report = stored["report"]
+    station.exhibit = stored.get("exhibit", {})
     station.ended = stored["ended"]
     if station.join is None:
         return

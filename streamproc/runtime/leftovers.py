@@ -44,6 +44,8 @@ def _is_dead(folder: Path) -> bool:
         return False
     try:
         held = os.open(folder / "lock", os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:  # interrupted before it had one
+        return not any(folder.iterdir())
     except OSError:
         return False
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from streamproc.keys import Allowed, read_pair
+from streamproc.runtime.said import Said
 from streamproc.runtime.station import Station
 from streamproc.transport.curve import Lock, Pass
 from streamproc.transport.door import Door
@@ -47,4 +48,4 @@ def refused(
     for where, door in doors.items():
         news = door.news(now_ns / 1e9) if door is not None else ""
         if news:
-            yield f"refused at={where} {news}"
+            yield Said("refused", at=where, cause=news)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
-import socket
 import stat
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,9 @@ from streamproc.addresses import bracketed, is_loopback, numeric
 from streamproc.errors import PlacementError
 from streamproc.graph import Edge, Graph, PlacedNode
 from streamproc.node import ports
+from streamproc.runtime import mark
+from streamproc.runtime.ports import free_port
+from streamproc.runtime.said import Said
 from streamproc.runtime.state_file import open_own
 
 Plan = dict[str, Any]
@@ -31,6 +33,7 @@ _CHANGEABLE = (
     *("deadline_us", "on_late"),
 )
 _BASE_CHARS = 60
+LEAVE_S = 5.0  # for workers whose supervisor was killed
 _IPC_PATH_BYTES = 100  # sun_path holds 108, less what libzmq adds
 
 
@@ -58,8 +61,11 @@ def make_plans(
     """
     hosts = addresses(graph)
     known = own_key(graph, hosts)
+    taken: set[int] = set()
     places = {
-        worker: Place(_endpoint(hosts[worker], index, folder), _beyond(hosts[worker]))
+        worker: Place(
+            _endpoint(hosts[worker], index, folder, taken), _beyond(hosts[worker])
+        )
         for index, worker in enumerate(graph.workers)
     }
     return {
@@ -102,9 +108,9 @@ def _beyond(address: str) -> bool:
     return bool(address) and not is_loopback(address)
 
 
-def _endpoint(address: str, index: int, folder: Path) -> str:
+def _endpoint(address: str, index: int, folder: Path, taken: set[int]) -> str:
     if address:
-        return f"tcp://{bracketed(address)}:{_free_port(address)}"
+        return f"tcp://{bracketed(address)}:{free_port(address, taken)}"
     path = str(folder / f"{index}.sock")
     if len(path.encode()) > _IPC_PATH_BYTES:
         raise PlacementError(
@@ -112,16 +118,6 @@ def _endpoint(address: str, index: int, folder: Path) -> str:
             "choose a shorter --state folder"
         )
     return f"ipc://{path}"
-
-
-def _free_port(host: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind((host, 0))
-            return int(probe.getsockname()[1])
-    except OSError as error:
-        raise PlacementError(f"host {host!r} has no free port: {error}") from error
 
 
 def _plan(graph: Graph, worker: str, places: dict[str, Place], folder: Path) -> Plan:
@@ -183,30 +179,60 @@ def _edge(graph: Graph, edge: Edge) -> Plan:
 
 def fingerprint(graph: Graph) -> str:
     """What a state folder remembers, so that it is resumed by the same graph only."""
+    return mark.fingerprint(_parts(graph))
+
+
+def _parts(graph: Graph) -> mark.Parts:
     nodes = [_node(node) for node in graph.nodes.values()]
     for node in nodes:
         for key in _CHANGEABLE:
             del node["options"][key]
-    parts = [
-        nodes,
-        [_edge(graph, edge) for edge in graph.edges],
-        graph.workers,
-    ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return [nodes, [_edge(graph, edge) for edge in graph.edges], graph.workers]
 
 
-def lock(folder: Path) -> int:
+def lock(
+    folder: Path, say: Callable[[str, str], None] = lambda level, text: None
+) -> int:
     """Keep a state folder to this run until the descriptor returned is closed.
 
-    Raises PlacementError when another run has it.
+    Where a run was killed, its workers have the folder for a moment longer, so that
+    is waited for. Raises PlacementError when another run has it.
     """
     held = open_own(folder / "lock")
+    end = time.monotonic() + LEAVE_S
+    said = False
+    while not _locked(held):
+        owner = os.pread(held, 64, 0).decode(errors="replace")
+        if time.monotonic() > end or owner in ("", _birth(owner.partition(" ")[0])):
+            os.close(held)
+            raise PlacementError(f"{folder} is in use by another run")
+        if not said:
+            cause = "its run was killed; its workers are about to leave"
+            say("info", Said("waiting", folder=folder, cause=cause))
+            said = True
+        time.sleep(0.05)
+    os.ftruncate(held, 0)
+    os.pwrite(held, _birth(str(os.getpid())).encode(), 0)
+    return held
+
+
+def _locked(held: int) -> bool:
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(held)
-        raise PlacementError(f"{folder} is in use by another run") from error
-    return held
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _birth(pid: str) -> str:
+    """A process and when it began, which no other one has alike; just its number if
+    there is none.
+    """
+    try:
+        about = Path(f"/proc/{int(pid)}/stat").read_text()
+    except (OSError, ValueError):
+        return "nobody"
+    return f"{pid} {about.rpartition(') ')[2].split()[19]}"
 
 
 def run_base() -> str | None:
@@ -235,24 +261,20 @@ def state_folder(graph: Graph, wanted: Path | None) -> Path:
     try:
         wanted.mkdir(parents=True, exist_ok=True, mode=0o700)
         _require_own(wanted)
-        mark = wanted / MARK
-        begun = os.path.lexists(mark)
-        with open(open_own(mark), "r+b") as file:
+        begun = os.path.lexists(wanted / MARK)
+        with open(open_own(wanted / MARK), "r+b") as file:
             if not begun:
-                file.write(fingerprint(graph).encode())
+                mark.write(file, _parts(graph))
                 return wanted
-            before = file.read().decode(errors="replace")
+            ended = (wanted / FINISHED).exists()
+            if not ended:
+                mark.require_same(file, _parts(graph), wanted)
     except OSError as error:
         raise PlacementError(f"--state {wanted}: {error.strerror}") from error
-    if (wanted / FINISHED).exists():
+    if ended:
         raise PlacementError(
             f"{wanted} holds a run that came to its end; remove the folder or name "
             "another --state"
-        )
-    if before != fingerprint(graph):
-        raise PlacementError(
-            f"{wanted} holds the state of another graph, or of this one before it "
-            "was changed; remove the folder or name another --state"
         )
     return wanted
 

@@ -90,6 +90,8 @@ def _zeros(signature: Signature, seq: int) -> Frame:
 def stand_by(channel: socket.socket, level: int) -> tuple[Line, Kept] | None:
     """Load what standard input names, then fork a worker for every line that is sent.
 
+    Or another spare, which stands by at a channel of its own and has loaded the same.
+
     Returns in a worker, with its line and the nodes that are open already; in the
     spare, with None, when its supervisor has gone, or what it has loaded has started
     threads, which a fork would lose. Loading for too long ends it by SIGALRM.
@@ -116,9 +118,13 @@ def stand_by(channel: socket.socket, level: int) -> tuple[Line, Kept] | None:
             if not word:
                 _outlast(children)
                 return None
-            line = _fork(channel, json.loads(word)["fork"], fds[0], children)
-            if line is not None:
-                return line, kept
+            told = json.loads(word)
+            own = _fork(channel, told["fork"], fds[0], children)
+            if own is not None and not told["as_spare"]:
+                return Line(own), kept
+            if own is not None:
+                channel, children = own, {}
+                break
 
 
 def _prepare() -> None:
@@ -145,13 +151,14 @@ def _hear(channel: socket.socket) -> tuple[bytes, list[int]]:
 
 def _fork(
     channel: socket.socket, number: int, fd: int, children: dict[int, tuple[int, int]]
-) -> Line | None:
+) -> socket.socket | None:
+    """In the child, its end of what connects it with the supervisor."""
     pid = os.fork()
     if not pid:
         for other in (channel.fileno(), *children):
             os.close(other)
         channel.detach()
-        return Line(socket.socket(fileno=fd))
+        return socket.socket(fileno=fd)
     os.close(fd)
     exit_fd = os.pidfd_open(pid)
     children[exit_fd] = number, pid

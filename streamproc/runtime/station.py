@@ -19,6 +19,7 @@ from streamproc.runtime.clock import now_ns
 from streamproc.runtime.join import Join
 from streamproc.runtime.metrics import Histogram
 from streamproc.runtime.mounted import open_mount
+from streamproc.runtime.said import Said
 from streamproc.runtime.ward import Ward
 from streamproc.transport import notes
 from streamproc.transport.protocol import Sender
@@ -54,6 +55,7 @@ class Station:
     took: Histogram = field(default_factory=Histogram)
     age: Histogram = field(default_factory=Histogram)
     report: dict[str, float] = field(default_factory=dict)
+    exhibit: dict[str, Any] = field(default_factory=dict)  # from its end on
     starved: int = 0  # beats since a join here began to wait, full on one side
     _rest: Iterator[Outputs] | None = None
 
@@ -139,7 +141,7 @@ class Station:
     def _set_aside(self, frames: tuple[Frame, ...], error: Exception) -> None:
         seq = frames[self.mount.key].header.seq
         if isinstance(error, QuarantinedError):  # the ward has counted and kept it
-            self.say("error", f"quarantined node={self.name} seq={seq} cause={error}")
+            self._tell("error", "quarantined", seq, str(error))
             return
         lost = ""
         if self.ward is not None and self.options["keep_refused"]:
@@ -149,7 +151,10 @@ class Station:
     def _skip(self, seq: int, error: Exception, lost: str = "") -> None:
         self.skipped += 1
         if isinstance(error, BadFrameError) or self.skipped == 1:
-            self.say("warn", f"skip node={self.name} seq={seq} cause={error}{lost}")
+            self._tell("warn", "skip", seq, f"{error}{lost}")
+
+    def _tell(self, level: str, event: str, seq: int, cause: str) -> None:
+        self.say(level, Said(event, node=self.name, seq=seq, cause=cause))
 
     def hand_on(self, made: Outputs, took_ns: int = 0) -> None:
         """Pass outputs along every edge that leaves this node."""
@@ -217,6 +222,7 @@ class Station:
         """Close the node, tell everyone downstream."""
         self.ended, self._rest = True, None
         self.report = self.acting.node.report()
+        self.exhibit = self.acting.node.exhibit()
         self.close()
         self.tell_end()
 

@@ -68,6 +68,15 @@ def summarise(graph: Graph, figures: dict[str, Figures]) -> dict[str, Any]:
     }
 
 
+def exhibits(graph: Graph, figures: dict[str, Figures]) -> dict[str, dict[str, Any]]:
+    """What nodes gave at their end to be drawn, by their names."""
+    return {
+        name: shown
+        for name, node in graph.nodes.items()
+        if (shown := _told(figures[node.worker], "nodes", name).get("exhibit"))
+    }
+
+
 def _told(figures: Figures, part: str, name: str) -> dict[str, Any]:
     told: dict[str, Any] = figures.last.get(part, {}).get(name, {})
     return told

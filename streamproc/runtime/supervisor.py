@@ -16,17 +16,17 @@ from streamproc.runtime.checkpoint import refuse_if_lost
 from streamproc.runtime.clock import TimeOfDay, now_ns
 from streamproc.runtime.control import Line, readable
 from streamproc.runtime.leftovers import leave, sweep
+from streamproc.runtime.nest import Nest
 from streamproc.runtime.plan import FINISHED, lock, make_plans, run_base, state_folder
 from streamproc.runtime.post import STOPPED, Post
-from streamproc.runtime.process import LEAVE_S, Process, Spare
-from streamproc.runtime.spare import BARE, LOAD_S, REHEARSED
+from streamproc.runtime.process import LEAVE_S, Forker, Process
+from streamproc.runtime.said import Said, from_plain
 from streamproc.runtime.state_file import open_own
 from streamproc.runtime.summary import Figures
 from streamproc.runtime.suspects import Restarts
 
 QUIET_NS = 600_000_000  # a beat is missing: look what the worker does
 OPEN_NS = 120_000_000_000  # for a worker started again to open its nodes
-LOADING_NS = 5_000_000_000  # of a spare, before anything is said about it
 LISTEN_S = 0.1
 DRAIN_S = 5.0  # from a stop to the end of patience
 RUN_DRY_NS = 1_200_000_000  # two beats: every worker has told how it stands
@@ -61,16 +61,15 @@ class Supervisor:
         self.folder = state_folder(graph, state)
         self._keep = state is not None
         refuse_if_lost(self.folder / f"{name}.checkpoint" for name in graph.workers)
-        self._lock = lock(self.folder)
         self._say = say or (lambda level, text: None)
+        self._lock = lock(self.folder, self._say)
         plans = make_plans(graph, self.folder, frames)
         patience = graph.patience
         self.posts = {
             name: Post(plan, Restarts(patience.restarts, patience.within_s))
             for name, plan in plans.items()
         }
-        self._spare: Spare
-        self._loading_said = False
+        self._nest: Nest
         self._notifier = Notifier()
         self._time = TimeOfDay()
         self._started = False
@@ -86,7 +85,7 @@ class Supervisor:
         every 100 ms. Raises RunFailedError when the graph gives up.
         """
         with self._signals():
-            self._hatch(REHEARSED)
+            self._nest = self._hatch()
             try:
                 self._watch(duration_s, watch or (lambda: None))
             finally:
@@ -170,8 +169,8 @@ class Supervisor:
             self._check_drained(now)
             self._tell_manager(now)
             if step_s := self._time.step_s():
-                text = f"clock set by={step_s:+.1f}s; t0_ns of live frames goes with it"
-                self._say("warn", text)
+                cause = "t0_ns of live frames goes with it"
+                self._say("warn", Said("clock set", by=f"{step_s:+.1f}s", cause=cause))
             watch()
 
     def _start(self, now: int) -> None:
@@ -227,7 +226,7 @@ class Supervisor:
             elif what == "ready":
                 self._on_ready(post)
             elif what == "log":
-                self._say(told["level"], told["text"])
+                self._say(told["level"], from_plain(told, worker=post.name))
             elif what == "done":
                 post.figures.update(told["figures"])
                 self._on_done(post)
@@ -239,7 +238,8 @@ class Supervisor:
         post.ready = True
         if post.down_since_ns:
             outage_ms = (now_ns() - post.down_since_ns) / 1e6
-            self._say("info", f"restarted worker={post.name} after={outage_ms:.0f}ms")
+            after = f"{outage_ms:.0f}ms"
+            self._say("info", Said("restarted", worker=post.name, after=after))
             post.down_since_ns = 0
         if self._started:
             post.process.line.say("start")
@@ -277,7 +277,8 @@ class Supervisor:
         wait_s = post.died()
         post.down_since_ns = post.down_since_ns or now_ns()
         post.due_ns = now_ns() + int(wait_s * 1e9)
-        self._say("warn", f"died worker={post.name} by={how} restart={post.restarts}")
+        told = Said("died", worker=post.name, by=how, restart=post.restarts)
+        self._say("warn", told)
 
     def _tend(self, post: Post, now: int) -> None:
         """Start a worker that is due, end one that hangs."""
@@ -295,7 +296,7 @@ class Supervisor:
 
     def _shoot(self, post: Post, why: str) -> None:
         assert post.process is not None
-        self._say("error", f"hung worker={post.name} {why}; killing it")
+        self._say("error", Said("hung", worker=post.name, cause=f"{why}; killing it"))
         post.heard_ns = now_ns()  # said and done once, while it dies
         post.shot = why
         post.process.shoot()
@@ -307,31 +308,23 @@ class Supervisor:
 
     # The spare.
 
-    def _hatch(self, level: int) -> None:
-        """A new spare, which loads what all workers need, and then has to fork them."""
+    @property
+    def _spare(self) -> Forker:
+        return self._nest.spare
+
+    def _hatch(self) -> Nest:
+        """A spare that loads what all workers need, and then has to fork them."""
         plans = [post.plan for post in self.posts.values()]
         nodes = [node for plan in plans for node in plan["nodes"]]
-        self._spare = Spare(nodes, level, self._lock)
-        self._loading_said = False
+        return Nest(nodes, self._lock, self._say)
 
     def _tend_spare(self) -> None:
-        """Replace a spare that forks no more; what it was asked for is asked again."""
-        if not (self._spare.dead or self._spare.unfit):
-            if self._spare.loading_ns > LOADING_NS and not self._loading_said:
-                self._loading_said = True
-                self._say("info", f"loading nodes, for at most {LOAD_S} s")
-            return
-        before, level = self._spare.level, self._spare.next_level
-        self._spare.close()
-        if level < BARE:
-            raise RunFailedError("no worker can be started; Python says why, above")
-        what = "loads less" if level < before else "takes its place"
-        self._say("warn", f"spare died; another {what}, level={level}")
-        self._hatch(level)
-        for post in self.posts.values():
-            if post.process is not None and not post.process.pid:
-                post.process.close()
-                self._launch(post)
+        """What one that died was asked for is asked of the next."""
+        if self._nest.tend():
+            for post in self.posts.values():
+                if post.process is not None and not post.process.pid:
+                    post.process.close()
+                    self._launch(post)
 
     def _run_dry(self, now: int) -> bool:
         """Whether, a while after the sources paused, no edge holds a frame."""
@@ -352,8 +345,9 @@ class Supervisor:
         for post in self.posts.values():
             if post.process is not None:
                 post.process.kill(after_s=LEAVE_S if post.done else 0.0)
-        self._spare.close(after_s=LEAVE_S)
+        self._nest.close()
         self._notifier.close()
         os.close(self._lock)
         if not self._keep and (kept := leave(self.folder)):
-            self._say("warn", f"quarantine folder={kept} is kept; move or remove it")
+            cause = "it is kept; move or remove it"
+            self._say("warn", Said("quarantine", folder=kept, cause=cause))

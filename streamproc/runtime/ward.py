@@ -16,6 +16,7 @@ from streamproc.frame import Flags, Frame
 from streamproc.mount import Mount, Outputs
 from streamproc.runtime.crumb import Crumb
 from streamproc.runtime.quarantine import Quarantine
+from streamproc.runtime.said import Said
 
 Condemned = Mapping[int, str]  # seq -> what calling the node with this frame did
 
@@ -103,7 +104,7 @@ class Ward:
         name, twin = self.mount.name, self.twin
         assert twin is not None
         to = type(twin.node).__name__
-        self._say("error", f"fallback node={name} to={to} cause={cause}")
+        self._say("error", Said("fallback", node=name, to=to, cause=cause))
         self._step_in(twin)
 
     def _step_in(self, twin: Mount) -> None:

@@ -22,10 +22,11 @@ from streamproc.runtime.inlet import Inlet
 from streamproc.runtime.ledger import Ledger
 from streamproc.runtime.locks import refused
 from streamproc.runtime.mounted import Kept
+from streamproc.runtime.said import Limiter, Said, to_plain
 from streamproc.runtime.spare import stand_by
 from streamproc.runtime.station import Station
 from streamproc.transport.protocol import EVERY_SEQ, Done
-from streamproc.transport.sockets import make_context, wait_readable
+from streamproc.transport.sockets import Waiter, make_context
 
 BEAT_NS = 500_000_000
 STARVED_BEATS = 6
@@ -55,7 +56,9 @@ class Worker:
             self._file,
             made.snapshot_every(),
         )
+        self._waiter = Waiter()
         self._beat_ns = 0
+        self._limiter = Limiter()
         # Joins fed from here and from outside: the outside decides how fast.
         self._mixed = [
             (station, port)
@@ -123,7 +126,7 @@ class Worker:
         """Move frames until none can move, or others should hear of those that did."""
         end = clock.now_ns() + TURN_NS
         again = True
-        while again and clock.now_ns() < end:
+        while again:
             again = False
             for station in self._draining():
                 if not self._blocked():
@@ -136,6 +139,20 @@ class Worker:
                 if self._uncongested() and feed.ask(self._blocked()):
                     again = True
             self.ledger.moved += again
+            if again:
+                now = clock.now_ns()
+                again = now < end and self._more(now)
+
+    def _more(self, now: int) -> bool:
+        """Whether another round may move something; if not, frames leave at once."""
+        for inlet in self.inlets:
+            if inlet.pending:
+                return True
+        for feed in self.feeds:
+            due = feed.due_ns(False)
+            if feed.wait_on is not None or (due is not None and due <= now):
+                return True
+        return bool(self._draining())
 
     def _draining(self) -> list[Station]:
         return [station for station in self.stations.values() if station.draining]
@@ -207,7 +224,7 @@ class Worker:
         for feed in self.feeds:
             if (wait_on := feed.wait_on) is not None and not feed.stuck(blocked):
                 waits.append(wait_on)
-        return wait_readable(waits, wait_ns)
+        return self._waiter.readable(waits, wait_ns)
 
     def _listen(self) -> None:
         for told in self.line.hear():
@@ -231,7 +248,13 @@ class Worker:
     # Telling the supervisor.
 
     def _log(self, level: str, text: str) -> None:
-        self.line.say("log", level=level, text=text)
+        if self._limiter.passes(level, text):
+            self.line.say("log", level=level, **to_plain(text))
+
+    def log_rest(self, over: bool = True) -> None:
+        """How often what was not said any more would have been said."""
+        for level, text in self._limiter.summary(clock.now_ns(), over):
+            self.line.say("log", level=level, **to_plain(text))
 
     def _beat(self, now: int) -> None:
         self._beat_ns = now
@@ -240,6 +263,7 @@ class Worker:
             self._log("warn", text)
         for station in self.stations.values():
             self._warn_if_starved(station)
+        self.log_rest(over=False)
 
     def _warn_if_starved(self, station: Station) -> None:
         """A join that is full on one side and empty on another may wait for ever."""
@@ -252,8 +276,12 @@ class Worker:
             depth = station.options["join_depth"]
             self._log(
                 "warn",
-                f"stalled node={station.name} {depth} frames wait for a partner that "
-                "does not come; raise the depth of that edge and join_depth",
+                Said(
+                    "stalled",
+                    node=station.name,
+                    cause=f"{depth} frames wait for a partner that does not come; "
+                    "raise the depth of that edge and join_depth",
+                ),
             )
 
     def figures(self) -> dict[str, Any]:
@@ -295,6 +323,7 @@ def _node_figures(station: Station) -> dict[str, Any]:
         "took": station.took.to_plain(),
         "age": station.age.to_plain(),
         "report": station.report if station.ended else station.acting.node.report(),
+        "exhibit": station.exhibit,
     }
 
 
@@ -315,7 +344,10 @@ def serve(line: Line, kept: Kept) -> int:
         if line.wait_for("start") is None:
             return EXIT_DONE
         worker.start()
-        worker.run()
+        try:
+            worker.run()
+        finally:
+            worker.log_rest()
         line.say("done", figures=worker.figures())
         return EXIT_DONE
     except NodeError as error:

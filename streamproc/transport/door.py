@@ -114,6 +114,11 @@ class Door:
 
     def news(self, now_s: float) -> str:
         """What was refused since it was last said; empty: nothing, or not yet."""
+        if not (self._thread.is_alive() or self._stop.closed):
+            self.close()  # what the monitor is told would pile up
+            return "the thread that watched here has died" + (
+                "; nobody new is let in" if self._lock is not None else ""
+            )
         if self.counts == self._told or now_s - self._told_s < NEWS_S:
             return ""
         new = {c: n - self._told[c] for c, n in self.counts.items()}
@@ -129,6 +134,9 @@ class Door:
         with suppress(zmq.Again):  # the thread has ended by itself
             self._stop.send(b"", zmq.NOBLOCK)
         self._thread.join()
+        # Not by the thread: libzmq waits for ever to tell a monitor that has gone what
+        # it was made for, and whoever disables it waits for libzmq.
+        self._monitor.close(0)
         self._stop.close(0)
 
     # In the thread.
@@ -143,7 +151,8 @@ class Door:
                 pass
         finally:
             for end in ends:
-                end.close(0)
+                if end is not self._monitor:
+                    end.close(0)
 
     def _turn(self, poller: zmq.Poller) -> bool:
         """Hear what there is to hear, look when it is time; False: it is over."""

@@ -41,8 +41,10 @@ _NOTE = struct.Struct("<BB6xqq")
 _ACCEPTED = struct.Struct("<q")
 _SEALED = struct.Struct("<QqII")
 _HELLO, _ACK, _DONE, _WHO, _WELCOME, _FRAMES, _END, _LARGE = range(1, 9)
+LARGE = _LARGE  # the kind of the only note that has more than one part
 _ALIGN = 16
 _BUNDLE_HEAD = 32
+_HEAD_REST = b"\0" * (_BUNDLE_HEAD - _NOTE.size)
 _LENGTHS = [struct.Struct(f"<{count}I") for count in range(wire.MAX_ARRAYS + 2)]
 _PADS = [b"\0" * pad for pad in range(_ALIGN)]
 
@@ -118,7 +120,7 @@ def _encode_frames(note: Frames) -> Iterator[list[wire.Part]]:
 
 def _bundle(first: int, sealed: list[bytes], pressed: bool) -> bytes:
     head = _NOTE.pack(_FRAMES, VERSION, first, len(sealed) | pressed << 32)
-    return b"".join((head, b"\0" * (_BUNDLE_HEAD - _NOTE.size), *sealed))
+    return b"".join((head, _HEAD_REST, *sealed))
 
 
 def decode_from_consumer(part: bytes) -> ToProducer:

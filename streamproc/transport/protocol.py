@@ -241,6 +241,13 @@ class Sender:
             self._sent = max(0, self._sent - 1)
             self._gone = max(0, self._gone - 1)
 
+    @property
+    def silent(self) -> bool:
+        """Whether `pull` has nothing to give: asked far more often than it has."""
+        if self._out:
+            return False
+        return self._peer_next < 0 or not (self.waiting or self._ending)
+
     def pull(self) -> Iterator[ToConsumer]:
         """What to send now, in order."""
         while self._out:
@@ -330,7 +337,9 @@ class Receiver:
             self.next = note.next
 
     def _accept(self, note: Frames) -> Sequence[Sealed]:
-        new = [frame for frame in note.frames if frame.seq >= self.next]
+        new = note.frames
+        if len(new) != 1 or new[0].seq < self.next:
+            new = [frame for frame in new if frame.seq >= self.next]
         self.duplicates += len(note.frames) - len(new)
         self.pressed = note.pressed
         if not new or not self._goes_on(note.first):

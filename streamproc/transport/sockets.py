@@ -43,9 +43,13 @@ class Taken(NamedTuple):
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
+# What pyzmq's own Socket.send adds is for kinds of socket that are not used here.
+_send: Any = zmq.backend.Socket.send
 _NOBLOCK = int(zmq.NOBLOCK)
 _READABLE = int(zmq.POLLIN)  # plain ints: an IntFlag costs more than the call
+_SNDMORE = int(zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
+_MORE = int(zmq.RCVMORE)
 _MS = 1_000_000
 
 
@@ -54,20 +58,33 @@ def make_context() -> Context:
     return zmq.Context(io_threads=1)
 
 
-def wait_readable(waits: list[Any], wait_ns: int) -> set[Any]:
-    """Which sockets and descriptors are readable, after at most `wait_ns`.
+class Waiter:
+    """Waits for sockets and descriptors; knows their descriptors, dear to ask for."""
 
-    poll counts in ms; what is left of a wait below that is slept by select, which
-    counts in µs, on the sockets' descriptors that poll has just re-armed.
-    """
-    entries = [(wait, _READABLE) for wait in waits]
-    ready = zmq.zmq_poll(entries, wait_ns // _MS)
-    left_ns = wait_ns % _MS
-    if not ready and wait_ns < _MS and left_ns:
-        files = [w if isinstance(w, int) else w.FD for w in waits]
-        if select.select(files, [], [], left_ns / 1e9)[0]:
+    def __init__(self) -> None:
+        self._files: dict[Any, int] = {}
+
+    def readable(self, waits: list[Any], wait_ns: int) -> set[Any]:
+        """Which sockets and descriptors are readable, after at most `wait_ns`.
+
+        poll counts in ms; what is left of a wait below that is slept by select, which
+        counts in µs, on the sockets' descriptors that poll has just re-armed.
+        """
+        entries = [(wait, _READABLE) for wait in waits]
+        ready = zmq.zmq_poll(entries, wait_ns // _MS)
+        left_ns = wait_ns % _MS
+        if not ready and wait_ns < _MS and left_ns:
+            files = [w if isinstance(w, int) else self._file(w) for w in waits]
+            if not select.select(files, [], [], left_ns / 1e9)[0]:
+                return set()
             ready = zmq.zmq_poll(entries, 0)
-    return {one for one, _ in ready}
+        return {one for one, _ in ready}
+
+    def _file(self, socket: Any) -> int:
+        file = self._files.get(socket)
+        if file is None:
+            file = self._files[socket] = int(socket.FD)
+        return file
 
 
 def watch_link(socket: zmq.Socket[bytes]) -> None:
@@ -175,19 +192,21 @@ class Outbox:
 
     def flush(self) -> None:
         """Send everything that may go."""
-        send = self.socket.send
+        socket = self.socket
         for identity, sender in self.senders.items():
+            if sender.silent:
+                continue
             for note in sender.pull():
                 for parts in notes.encode(note):
-                    send(identity, zmq.SNDMORE)
+                    _send(socket, identity, _SNDMORE)
                     if len(parts) == 1:
-                        send(parts[0])
+                        _send(socket, parts[0])
                         continue
                     for part in parts[:-1]:
-                        send(part, zmq.SNDMORE, _small(part))
+                        _send(socket, part, _SNDMORE, _small(part))
                     # Not copying costs a wake of pyzmq's own Python thread for every
                     # part, and with it the GIL: only large arrays are worth that.
-                    send(parts[-1], 0, _small(parts[-1]))
+                    _send(socket, parts[-1], 0, _small(parts[-1]))
 
     def close(self) -> None:
         """Close, letting what was sent go out for at most LINGER_MS."""
@@ -252,11 +271,13 @@ class Inbox:
 
     def receive(self) -> None:
         """Take in one note of the producer; call it when the socket is readable."""
-        parts: list[wire.Part] = [self.socket.recv(zmq.NOBLOCK)]
-        if not parts[0]:
+        head = self.socket.recv(_NOBLOCK)
+        if not head:
             return  # the producer's own probe
-        while self.socket.get(zmq.RCVMORE):
-            part = self.socket.recv(zmq.NOBLOCK, copy=False)
+        parts: list[wire.Part] = [head]
+        # To ask ZeroMQ costs more than to look; other parts are refused as notes.
+        while head[0] == notes.LARGE and self.socket.get(_MORE):
+            part = self.socket.recv(_NOBLOCK, False)
             if len(parts) <= MOST_PARTS:
                 parts.append(part.buffer)
         if len(parts) > MOST_PARTS:

@@ -41,7 +41,7 @@ def test_doctor_exits_1_if_something_needed_is_missing(monkeypatch, capsys):
     monkeypatch.setattr(probes, "zeromq", lambda: nothing)
     assert main(["doctor"]) == 1
     text = capsys.readouterr().out
-    assert "missing zeromq        none; pip install pyzmq\n" in text
+    assert "missing zeromq          none; pip install pyzmq\n" in text
 
 
 def test_dependencies_are_those_of_the_project_file():

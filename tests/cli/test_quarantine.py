@@ -31,7 +31,9 @@ def test_a_terminal_is_not_told_what_a_file_says(
     assert "seq 7" in said and "owned" in said
     assert said.count("\n") == 2 and said.replace("\n", "").isprintable()
     assert cli.main(["quarantine", str(folder), "--json"]) == cli.DONE
-    assert json.loads(capsys.readouterr().out)[0][key] == EVIL
+    said = capsys.readouterr().out
+    assert json.loads(said)[0][key] == EVIL
+    assert said.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize(("key", "value"), [("node", EVIL), ("seq", EVIL)])

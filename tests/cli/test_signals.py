@@ -35,6 +35,33 @@ hang_at = [20000]
 hang_s = 1000"""
 
 
+EARLY = """
+import ctypes, os, signal
+from streamproc.cli.run import _Early
+early = _Early()
+early.check()
+called = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.{0}))
+called()  # where Python ignores what is raised
+print("went on")
+try:
+    early.check()
+except KeyboardInterrupt:
+    print("ended")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_compiled_code_is_loaded_is_not_lost(name):
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY.format(name)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "went on\nended\n"
+    assert done.stderr == ""
+
+
 @pytest.fixture
 def busy(tmp_path):
     """A graph that is running under load; its processes are gone after the test."""
@@ -104,7 +131,7 @@ def test_a_signal_to_all_processes_of_the_service_drains_as_well(busy, tmp_path)
     pairs = [tuple(map(int, line.split())) for line in listed if line]
     spares = [pid for pid, parent in pairs if parent == process.pid]
     workers = [pid for pid, parent in pairs if parent in spares]
-    assert len(spares) == 1 and len(workers) == 3
+    assert len(spares) == 1 and len(workers) == 3 + 1  # and the understudy
     for pid in (*workers, *spares, process.pid):
         os.kill(pid, signal.SIGTERM)
     out, err = process.communicate(timeout=30)

@@ -75,7 +75,7 @@ FLOORS = {
         "door edge wire addresses frame errors",
     ),
     "zmq_nodes": Floor(
-        "streamproc.nodes.zmq_*",
+        "streamproc.nodes.zmq_* streamproc.nodes.gnuradio_*",
         "world plain door keys addresses node schema wire frame errors",
     ),
     # A recording's bytes: of file nodes, and of frames in quarantine.
@@ -85,6 +85,7 @@ FLOORS = {
         "streamproc.nodes.file_* streamproc.nodes.tcp_* streamproc.nodes.udp_* "
         "streamproc.nodes.bell streamproc.nodes.declared streamproc.nodes.live "
         "streamproc.nodes.load streamproc.nodes.loopback streamproc.nodes.reels "
+        "streamproc.nodes.lsl_* "
         "streamproc.nodes.stacks",
         "recording addresses confine node schema wire frame errors",
     ),
@@ -121,6 +122,12 @@ FLOORS = {
         "evaluation clutter detection modulation device filters artifact statespace "
         "world sims schema frame errors",
     ),
+    # GNU Radio's Python runs it, and has nothing of ours.
+    "rival": Floor("streamproc.measure.gnuradio_hop", ""),
+    "measure": Floor(
+        "streamproc.measure streamproc.measure.*",
+        "rival embedding runtime config graph kinds node schema frame errors",
+    ),
     # The commands that train.
     "training": Floor(
         "streamproc.cli.train streamproc.cli.train_* streamproc.cli.tune_* "
@@ -129,16 +136,17 @@ FLOORS = {
     ),
     "cli": Floor(
         "streamproc.cli streamproc.cli.* streamproc.__main__",
-        "training evaluation artifact runtime config graph kinds node schema frame "
-        "door keys errors",
+        "training measure evaluation artifact runtime config graph kinds node schema "
+        "frame door keys confine errors",
     ),
     "public": Floor("streamproc", "embedding node frame errors"),
 }
 
 # Packages that few may import, at the top or inside a function.
 FOREIGN = {
-    "zmq": "streamproc.transport.* streamproc.runtime.worker",
+    "zmq": "streamproc.transport.* streamproc.runtime.worker streamproc.measure.raw",
     "msgpack": "streamproc.wire streamproc.runtime.checkpoint",
+    "pylsl": "streamproc.nodes.lsl_place",
     "numba": "streamproc_kernels.cpu.* streamproc.sims.* streamproc.statespace.* "
     "streamproc.filters.* streamproc.clutter.compiled.*",
     "cupy": "streamproc.device streamproc_kernels.gpu.cuda streamproc_kernels.twins",
@@ -147,7 +155,10 @@ FOREIGN = {
 }
 
 # Who may import by name: the tables, which load a row only when it is used.
-TABLES = "streamproc_kernels streamproc.nodes streamproc.cli streamproc.statespace"
+TABLES = (
+    "streamproc streamproc_kernels streamproc.nodes streamproc.cli "
+    "streamproc.statespace"
+)
 
 
 def floor_of(name: str) -> str | None:

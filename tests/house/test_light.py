@@ -40,6 +40,12 @@ def test_an_import_loads_says_and_starts_nothing(module: str) -> None:
     assert after(f"import {module}") == ["", "1"], "import it where it is used"
 
 
+def test_the_command_is_there_before_numpy_is() -> None:
+    """So that whoever interrupts it at once sees no traceback of ours."""
+    plant = "import sys, streamproc.cli; print('numpy' in sys.modules)"
+    assert after(plant)[0] == "False"
+
+
 @pytest.mark.parametrize("plant", ["import zmq", "print('hello')"])
 def test_an_effect_is_caught(plant: str) -> None:
     assert after(plant) != ["", "1"]

@@ -46,6 +46,12 @@ def said(module: Module) -> list[str]:
     return []
 
 
+def _for_types(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The body, and what stands there for type checkers alone: names given lazily."""
+    for node in tree.body:
+        yield from node.body if isinstance(node, ast.If) else [node]
+
+
 def in_order(names: Iterable[str]) -> list[str]:
     """CONSTANTS, Classes, functions."""
     return sorted(names, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
@@ -57,7 +63,7 @@ def unsaid(found: Iterable[Module]) -> Iterator[str]:
         # an imported name that the body uses may be offered as well
         imported = {
             alias.asname or alias.name
-            for node in module.tree.body
+            for node in _for_types(module.tree)
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }

@@ -113,5 +113,5 @@ def test_a_checkpoint_without_room_ends_the_run_and_the_next_goes_on(
     folder: Path,
 ) -> None:
     reason, made = scenarios.full_state_disk(folder)
-    assert "middle.checkpoint: no room for a checkpoint" in reason
+    assert ".checkpoint: no room for a checkpoint" in reason  # whoever needs it first
     assert made.seqs == list(range(len(made.seqs))) and len(made.seqs) > 100

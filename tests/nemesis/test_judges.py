@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import nemesis
-from bench.faults import scenarios
+from bench.faults import run
 from bench.faults.records import Recorded, arrivals, judge, judge_once, silences_ms
 
 
@@ -77,11 +77,9 @@ def test_silences_belong_to_the_moment_that_began_them(tmp_path: Path) -> None:
 def test_a_record_that_lacks_its_end_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        scenarios, "undisturbed", lambda name, folder, frames: whole(frames)
-    )
+    monkeypatch.setattr(run, "undisturbed", lambda name, folder, frames: whole(frames))
     cut = picked(whole(), list(range(7)))
-    verdict = scenarios._judged("tracker", tmp_path, cut, {}, handed_out=10)
+    verdict = run.judged("tracker", tmp_path, cut, 10, {})
     assert (verdict.lost, verdict.duplicated) == (3, 0)
 
 

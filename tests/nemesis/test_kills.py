@@ -24,7 +24,8 @@ def test_what_is_recorded_is_bit_equal_to_an_undisturbed_run(
     told = scenarios.killed(name, tmp_path / "run", kills, seed=6)
     assert told.clean, told.verdict
     assert {kill.worker for kill in told.kills} == set(graphs.WORKERS[name])
-    assert len([line for line in told.log if "died" in line]) == kills
+    assert any("understudy takes its place" in line for line in told.log) or kills < 20
+    assert len([line for line in told.log if "died worker" in line]) == kills
     for edge in told.summary["edges"].values():
         assert edge["sent"] == edge["delivered"] == told.verdict.frames
         assert edge["dropped"] == edge["lost"] == edge["in_flight"] == 0

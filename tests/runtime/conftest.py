@@ -31,6 +31,7 @@ class Run:
         )
         self.error = None
         self.summary = None
+        self._killed = []
         self._thread = threading.Thread(target=self._run)
 
     def _run(self):
@@ -73,14 +74,19 @@ class Run:
             self.join()
 
     def kill(self, worker, number=signal.SIGKILL):
-        """Kill a worker as soon as it lives; returns its pid."""
+        """Kill a worker as soon as it lives; returns its pid.
+
+        Not one that was killed before and whose death nobody has noticed yet.
+        """
         end = time.monotonic() + 20
         while time.monotonic() < end:
             post = self.supervisor.posts[worker]
             process = post.process
-            if process is not None and post.ready:
+            if process is not None and post.ready and process not in self._killed:
                 with suppress(ProcessLookupError):  # it has just died anyway
                     os.kill(process.pid, number)
+                    if number == signal.SIGKILL:
+                        self._killed.append(process)
                     return process.pid
             time.sleep(0.005)
         raise AssertionError(f"{worker} never came back: {self.error} {self.log[-5:]}")

@@ -16,7 +16,7 @@ import pytest
 
 from streamproc.config import loads
 from streamproc.graph import build
-from streamproc.runtime import supervisor
+from streamproc.runtime import nest
 from streamproc.runtime.control import pair
 from streamproc.runtime.plan import make_plans
 from streamproc.runtime.process import LOAD_NS, Line, Process, Spare
@@ -105,7 +105,7 @@ def test_loading_for_too_long_ends_the_spare_though_nobody_watches_it(tmp_path):
 
 
 def test_loading_for_long_is_said(run_graph, tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor, "LOADING_NS", 0)
+    monkeypatch.setattr(nest, "LOADING_NS", 0)
     run = run_graph(graph(tmp_path / "out"))
     run.join()
     assert len(said(run, "loading nodes")) == 1
@@ -135,13 +135,14 @@ def test_less_is_loaded_only_after_a_spare_that_ended_by_itself(
 def test_a_graph_outlives_spares_that_are_killed_while_they_load(run_graph, tmp_path):
     run = run_graph(graph(tmp_path / "out", 3000, rate="rate_hz = 1000"))
     run.wait_for_frames(100)
-    for _ in range(4):
+    for _ in range(nest.MOST_BARREN):
         pid = run.supervisor._spare.pid
         os.kill(pid, signal.SIGKILL)
         until(lambda pid=pid: run.supervisor._spare.pid != pid)
     run.join()
     assert run.supervisor._spare.level == REHEARSED
-    assert len(said(run, "takes its place")) == 4 and not said(run, "loads less")
+    told = said(run, "takes its place")
+    assert len(told) == nest.MOST_BARREN and not said(run, "loads less")
 
 
 # Signals.
@@ -249,7 +250,7 @@ def test_a_worker_that_hangs_keeps_its_state_and_outlives_nobody_for_long(tmp_pa
     finally:
         first.kill()
         first.wait()
-    assert len(workers) == 3
+    assert len(workers) == 3 + 1, "three, and the understudy"
     second = subprocess.run(command, **how, timeout=60)
     assert second.returncode == 2 and b"in use by another run" in second.stderr
     until(lambda: not any(map(alive, (spare, *workers))))

@@ -22,8 +22,8 @@ from pathlib import Path
 HEADER = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 NO_NEW_PRIVS, SECCOMP, CAPBSET_DROP, MDWE = 38, 22, 24, 65
 FILTER, LAST_CAP = 2, 40
-ALLOW, EPERM = 0x7FFF0000, 0x00050000 | 1
-FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
+ALLOW, EPERM, EAFNOSUPPORT = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 97
+FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
 _LD, _JEQ, _RET = 0x20, 0x15, 0x06
 NEWNS, NEWNET = 0x00020000, 0x40000000
 RDONLY, REMOUNT, BIND, REC, PRIVATE = 1, 32, 4096, 16384, 1 << 18
@@ -83,7 +83,7 @@ def program(calls: set[str], families: set[int]) -> bytes:
     steps.append(step(_LD, 0, 0, 16))  # its first argument
     for left, family in enumerate(sorted(families)):
         steps.append(step(_JEQ, len(families) - left, 0, family))
-    steps += [step(_RET, 0, 0, EPERM), step(_RET, 0, 0, ALLOW)]
+    steps += [step(_RET, 0, 0, EAFNOSUPPORT), step(_RET, 0, 0, ALLOW)]
     steps[1] = step(_JEQ, 0, len(steps) - 2, known["socket"])
     for number in ours:
         steps += [step(_JEQ, 0, 1, number), step(_RET, 0, 0, ALLOW)]

@@ -38,12 +38,18 @@ def key_folder(folder: Path, own: Pair = SERVER, **allowed: Pair) -> Path:
     return folder
 
 
-@contextmanager
-def opened(**config: Any) -> Iterator[ZmqSource]:
-    """A zmq.source of frames of three numbers."""
+def new_node(**config: Any) -> ZmqSource:
+    """A zmq.source, open, for whom it is to close."""
     node = ZmqSource(build(ZmqSourceConfig, {**XYZ, **config}))
     node.accept()
     node.open("cpu")
+    return node
+
+
+@contextmanager
+def opened(**config: Any) -> Iterator[ZmqSource]:
+    """A zmq.source of frames of three numbers."""
+    node = new_node(**config)
     try:
         yield node
     finally:

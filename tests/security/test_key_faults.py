@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +14,7 @@ import zmq
 from streamproc import keys
 from streamproc.errors import PlacementError
 from streamproc.keys import Allowed
+from streamproc.transport.watch import Watch
 
 from .strangers import (
     GOOD,
@@ -19,6 +22,7 @@ from .strangers import (
     OTHER,
     SERVER,
     key_folder,
+    new_node,
     opened,
     packed,
     port_of,
@@ -160,3 +164,32 @@ def test_a_door_outlives_a_folder_that_may_not_be_searched(
             until(lambda: node.process() is not None)
     finally:
         context.destroy(0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_door_whose_thread_dies_is_said_and_can_be_closed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    """Bounded here: where it hangs, nothing but the end of the process ends it."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    node = new_node(endpoint="tcp://127.0.0.1:*", keys=str(folder))
+    try:
+        door = node.door
+        assert door is not None
+        with monkeypatch.context() as broken:
+            broken.setattr(Watch, "look", refuse)
+            until(lambda: not door._thread.is_alive())
+        client = pusher(context, port_of(node), GOOD)
+        client.send_multipart(packed(0))
+        if asked:
+            assert "has died; nobody new is let in" in door.news(time.monotonic())
+            assert not door.news(time.monotonic() + 100)
+        time.sleep(0.3)  # until libzmq has told its monitor of who came
+        assert node.process() is None
+        closing = threading.Thread(target=node.close, daemon=True)
+        closing.start()
+        closing.join(10)
+        assert not closing.is_alive(), "it waits for ever"
+    finally:
+        context.destroy(linger=0)
