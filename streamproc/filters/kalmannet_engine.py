@@ -83,7 +83,7 @@ class NumbaNet(Net):
         self.n, self.m, self.tracks = n, m, tracks
         lanes = tracks > EACH
         self._w, self._plan = planned(network, lanes)
-        self._call = steps.step_lanes if lanes else steps.step_each
+        self._call = steps.step_lanes() if lanes else steps.step_each
         sizes, self._first = first_states(network.weights)
         self._at: dict[str, slice] = {}
         end = 0

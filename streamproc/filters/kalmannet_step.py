@@ -6,6 +6,7 @@
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 # Numba types these functions itself; their types stand in `kalmannet_numba`.
 
+from functools import cache
 from typing import Any
 
 from numba import float32, float64, int64, njit, types, void
@@ -186,37 +187,44 @@ def step_each(w, plan, looked, innovation, moved, updated, seen, prior, kept, wo
         copy(rows[MADE], row[states:], made)
 
 
-@njit(_SIGNATURE, cache=True, **OPTIONS)
-def step_lanes(w, plan, looked, innovation, moved, updated, seen, prior, kept, work):
-    """As `step_each`, LANES tracks at once, for many of them."""
-    n, m, widest = plan[SIZES, N], plan[SIZES, M], plan[SIZES, WIDEST]
-    position, spread = plan[POSITION], w[plan[SCALES, START] + m + 3 * n :]
-    made = n + n * m + n * n
-    tracks, states = kept.shape[0], kept.shape[1] - made
-    for first in range(0, tracks, LANES):
-        count = min(LANES, tracks - first)
-        lanes = (count + 15) // 16 * 16
-        size = REGIONS * widest * lanes
-        rows = work[:size].reshape(REGIONS, widest, lanes)
-        memory = work[size : size + states * lanes].reshape(states, lanes)
-        for t in range(count):
-            for j in range(m):
-                rows[LOOKED, j, t] = looked[first + t, j]
-                rows[INNOVATION, j, t] = innovation[first + t, j]
-                rows[SEEN, j, t] = seen[first + t, j]
-            for i in range(n):
-                rows[MOVED, i, t] = moved[first + t, i]
-                rows[UPDATED, i, t] = updated[first + t, i]
-            for k in range(plan[SIZES, MOVES] - n):
-                i = position[k]
-                rows[MOVED, n + k, t] = (prior[first + t, i] - spread[n + i]) * spread[
-                    i
-                ]
-            for i in range(states):
-                memory[i, t] = kept[first + t, i]
-        network_step((w, plan), memory, rows)
-        for t in range(count):
-            for i in range(states):
-                kept[first + t, i] = memory[i, t]
-            for i in range(made):
-                kept[first + t, states + i] = rows[MADE, i, t]
+@cache
+def step_lanes() -> Any:
+    """As `step_each`, LANES tracks at once. Compiled when asked for: it takes long."""
+
+    @njit(_SIGNATURE, cache=True, **OPTIONS)
+    def lanes_step(
+        w, plan, looked, innovation, moved, updated, seen, prior, kept, work
+    ):
+        n, m, widest = plan[SIZES, N], plan[SIZES, M], plan[SIZES, WIDEST]
+        position, spread = plan[POSITION], w[plan[SCALES, START] + m + 3 * n :]
+        made = n + n * m + n * n
+        tracks, states = kept.shape[0], kept.shape[1] - made
+        for first in range(0, tracks, LANES):
+            count = min(LANES, tracks - first)
+            lanes = (count + 15) // 16 * 16
+            size = REGIONS * widest * lanes
+            rows = work[:size].reshape(REGIONS, widest, lanes)
+            memory = work[size : size + states * lanes].reshape(states, lanes)
+            for t in range(count):
+                for j in range(m):
+                    rows[LOOKED, j, t] = looked[first + t, j]
+                    rows[INNOVATION, j, t] = innovation[first + t, j]
+                    rows[SEEN, j, t] = seen[first + t, j]
+                for i in range(n):
+                    rows[MOVED, i, t] = moved[first + t, i]
+                    rows[UPDATED, i, t] = updated[first + t, i]
+                for k in range(plan[SIZES, MOVES] - n):
+                    i = position[k]
+                    rows[MOVED, n + k, t] = (
+                        prior[first + t, i] - spread[n + i]
+                    ) * spread[i]
+                for i in range(states):
+                    memory[i, t] = kept[first + t, i]
+            network_step((w, plan), memory, rows)
+            for t in range(count):
+                for i in range(states):
+                    kept[first + t, i] = memory[i, t]
+                for i in range(made):
+                    kept[first + t, states + i] = rows[MADE, i, t]
+
+    return lanes_step

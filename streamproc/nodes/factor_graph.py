@@ -15,7 +15,7 @@ from streamproc.detection.centres import Base
 from streamproc.detection.check import Check, EvidenceCheck
 from streamproc.detection.fit import FitConfig, Fitted, require_pilots
 from streamproc.detection.learning import Learner, Lesson, Online, channel
-from streamproc.detection.likelihood import Likelihood
+from streamproc.detection.likelihood import Likelihood, MixtureLikelihood
 from streamproc.detection.network import NetworkLikelihood
 from streamproc.detection.noise import Mixture
 from streamproc.detection.trellis import Trellis
@@ -277,6 +277,8 @@ class FactorGraphDetector(Detector[FactorGraphConfigT]):
             if config.online == "off":
                 return None
             fitted = self._weighed(self._artifact)
+        elif config.noise != "poisson":
+            self._compile()
         lesson = Lesson(
             fit=config.fitting(),
             pilots=config.known(),
@@ -287,6 +289,13 @@ class FactorGraphDetector(Detector[FactorGraphConfigT]):
             tolerance=config.tolerance,
         )
         return Learner(self.trellis, lesson, fitted)
+
+    def _compile(self) -> None:
+        """What the first fit will need, before a frame is due."""
+        C, dims = self.trellis.classes, self._dims
+        noise = Mixture(np.ones(1), np.ones(1), dims)
+        likelihood = MixtureLikelihood(np.zeros((C, dims)), noise)
+        likelihood.into(np.zeros((1, dims)), np.empty((1, C)))
 
 
 class FactorGraph(FactorGraphDetector[FactorGraphConfig]):

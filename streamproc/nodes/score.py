@@ -13,7 +13,7 @@ from streamproc.frame import DTYPES, FREE, Array, ArraySpec, Frame, Signature
 from streamproc.node import Node
 from streamproc.schema import Min
 
-Metric = Literal["mse_db", "nmse_db", "psnr_db", "ser"]
+Metric = Literal["mse_db", "nmse_db", "psnr_db", "ser", "rmse"]
 
 DATA, STATE = "data", "x"  # what is scored where nothing else is said
 LEAST = 1e-30  # stands for no error at all: -300 dB
@@ -24,7 +24,8 @@ class ScoreConfig:
     """What to count, and from when.
 
     metric: mse_db per component, nmse_db relative to the truth's energy, psnr_db to
-    its largest magnitude so far, ser of symbols.
+    its largest magnitude so far, ser of symbols, rmse of vectors: the root of their
+    mean squared distance, in the truth's unit.
     skip: frames left out at the beginning.
     array: of the estimate; where it has no "data", its "x" stands for that.
     components: which of the last dimension count; without them, all. A truth of just
@@ -71,7 +72,9 @@ class Score(Node[ScoreConfig]):
             raise GraphError(f"truth {wanted} and estimate {given} differ in size")
         if wanted.unit and given.unit and wanted.unit != given.unit:
             raise GraphError(f"expected unit {wanted.unit}, got {given}")
-        unit = "" if self.config.metric == "ser" else "dB"
+        if self.config.metric == "rmse" and not sizes:
+            raise GraphError(f"rmse: expected vectors, got {wanted}")
+        unit = {"ser": "", "rmse": wanted.unit}.get(self.config.metric, "dB")
         return Signature.of("f8", {"value": 1}, unit=unit, rate_hz=truth.rate_hz)
 
     def _counted(self, spec: ArraySpec) -> tuple[Any, tuple[int, ...]]:
@@ -91,13 +94,18 @@ class Score(Node[ScoreConfig]):
         # frames counted: components, error, energy; error^2, error n, n^2 for se
         self._sums = np.zeros(6)
 
-    def process(self, truth: Frame, estimate: Frame) -> Frame | None:
+    def matched(self, truth: Frame, estimate: Frame) -> tuple[Array, Array]:
+        """What counts of both. BadFrameError for sizes that differ, or no numbers."""
         wanted = truth.data[self._wanted]
         given = estimate.arrays[self._name][self._given]
         if wanted.shape != given.shape:
             raise BadFrameError(f"truth {wanted.shape}, estimate {given.shape}")
         if not np.isfinite(given).all():
             raise BadFrameError(f"estimate at t0 {truth.header.t0_ns} ns not finite")
+        return wanted, given
+
+    def process(self, truth: Frame, estimate: Frame) -> Frame | None:
+        wanted, given = self.matched(truth, estimate)
         self._frames += 1
         if self._frames <= self.config.skip:
             return None
@@ -107,6 +115,8 @@ class Score(Node[ScoreConfig]):
     def _add(self, wanted: Array, given: Array) -> None:
         n = float(wanted.size)
         energy = 0.0
+        if self.config.metric == "rmse":
+            n /= wanted.shape[-1]
         if self.config.metric == "ser":
             counts = wanted >= 0
             n = float(np.count_nonzero(counts))
@@ -126,6 +136,8 @@ class Score(Node[ScoreConfig]):
             return math.nan
         if self.config.metric == "ser":
             return float(error / n)
+        if self.config.metric == "rmse":
+            return math.sqrt(error / n)
         if self.config.metric == "mse_db":
             return _db(error / n)
         if self.config.metric == "nmse_db":

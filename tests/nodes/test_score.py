@@ -55,6 +55,17 @@ def test_scores_are_what_their_names_say(dtype: str) -> None:
         assert out[-1].data[0] == report[metric] and report["frames"] == 30
 
 
+def test_rmse_is_of_vectors_and_in_their_unit() -> None:
+    truth, estimate = pair()
+    distance = np.sqrt(((estimate - truth) ** 2).sum(-1).mean())
+    assert score(truth, estimate, "rmse")[1]["rmse"] == pytest.approx(distance)
+    one = Signature.of("f8", {"component": 2}, unit="m")
+    assert Score(ScoreConfig(metric="rmse")).accept(one, one).data.unit == "m"
+    number = Signature.of("f8", {})
+    with pytest.raises(GraphError, match="rmse: expected vectors"):
+        Score(ScoreConfig(metric="rmse")).accept(number, number)
+
+
 def test_the_running_value_is_over_what_came_so_far() -> None:
     truth, estimate = pair()
     out, report = score(truth, estimate, "mse_db", skip=10)
