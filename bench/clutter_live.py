@@ -44,7 +44,7 @@ repeat = true
 kind = "corona"
 model = "{model}"
 [nodes.sink]
-kind = "bench.chain:End"
+kind = "streamproc.measure.ends:End"
 """
 LOOK_S = 10.0
 

@@ -1,6 +1,8 @@
-"""The floor: source -> identity -> sink on plain PUSH/PULL, doing the same work.
+"""The floor of a hop: source -> identity -> sink on plain PUSH/PULL of pyzmq.
 
-python bench/raw_hop.py ROLE FOLDER SIZE RATE_HZ FRAMES      (rate 0: flat out)
+python -m streamproc.measure.raw ROLE FOLDER SIZE RATE_HZ FRAMES   (rate 0: flat out)
+
+The sink writes int64 pairs to stdout: how old each frame was, and when it came (ns).
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from array import array
 import zmq
 
 from streamproc.runtime.clock import Schedule, now_ns, sharpen_timers
+
+LEAD_S = 0.5  # for the others to connect
 
 
 def source(out: zmq.Socket[bytes], size: int, rate_hz: float, frames: int) -> None:
@@ -50,7 +54,7 @@ def main() -> None:
     out.set(zmq.SNDHWM, 64)
     if role == "source":
         out.bind(f"ipc://{folder}/a")
-        time.sleep(0.5)
+        time.sleep(LEAD_S)
         source(out, size, rate_hz, frames)
     elif role == "identity":
         into.connect(f"ipc://{folder}/a")
