@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from streamproc import wire
 from streamproc.errors import PlacementError
@@ -46,15 +47,13 @@ class ZmqSinkConfig:
         check_keys(self)
 
 
-class ZmqSink(Node[ZmqSinkConfig]):
-    """Sends every frame as wire version 1, to any ZeroMQ client.
+ConfigT = TypeVar("ConfigT", bound=ZmqSinkConfig)
 
-    push waits for room and then fails, so that on_error decides; pub never waits: a
-    frame for which one subscriber has no room goes to none of them and is counted.
-    After a crash frames since the checkpoint are sent again, with the same seq.
-    """
 
-    def __init__(self, config: ZmqSinkConfig) -> None:
+class PlainSink(Node[ConfigT], ABC):
+    """Sends every frame to any ZeroMQ client, as the parts that a kind makes of it."""
+
+    def __init__(self, config: ConfigT) -> None:
         super().__init__(config)
         self._out: PlainOut | None = None
         self._topic = [config.topic.encode()] if config.topic else []
@@ -89,8 +88,12 @@ class ZmqSink(Node[ZmqSinkConfig]):
             raise PlacementError("zmq.sink is not open; call open() first")
         return self._out
 
+    @abstractmethod
+    def parts_of(self, frame: Frame) -> list[wire.Part]:
+        """What is sent of a frame, after the topic."""
+
     def process(self, frame: Frame) -> None:
-        parts = [*self._topic, *wire.encode(frame)]
+        parts = [*self._topic, *self.parts_of(frame)]
         if self._opened().send(parts, self._wait_s):
             self._counts["sent"] += 1
             if self.config.socket == "push":
@@ -121,3 +124,15 @@ class ZmqSink(Node[ZmqSinkConfig]):
     def report(self) -> dict[str, float]:
         """Frames sent, frames that nobody had room for, and peers sent away."""
         return {**self._counts.report(), **refusals(self.door)}
+
+
+class ZmqSink(PlainSink[ZmqSinkConfig]):
+    """Sends every frame as wire version 1, to any ZeroMQ client.
+
+    push waits for room and then fails, so that on_error decides; pub never waits: a
+    frame for which one subscriber has no room goes to none of them and is counted.
+    After a crash frames since the checkpoint are sent again, with the same seq.
+    """
+
+    def parts_of(self, frame: Frame) -> list[wire.Part]:
+        return wire.encode(frame)
