@@ -36,6 +36,20 @@ def distances(
     return squared, squared + np.linalg.slogdet(S)[1][:, None]
 
 
+def within_reach(
+    model: StateSpace, foreseen: Foreseen, detections: Array, gate: float
+) -> Array:
+    """Indices of tracks that a detection may be inside the gate of.
+
+    No eigenvalue of S is above its trace, so |gap|^2 / trace S is never more than the
+    Mahalanobis distance: what is too far by it needs no inverse.
+    """
+    apart = difference(model, detections[None], foreseen.mean[:, None])
+    least = np.einsum("tdm,tdm->td", apart, apart).min(1)
+    reach = gate * np.trace(foreseen.S, axis1=1, axis2=2)
+    return np.flatnonzero(least <= reach * (1 + 1e-9))
+
+
 def nearest(squared: Array, cost: Array, gate: float) -> tuple[Array, Array]:
     """Indices of tracks and of detections that belong together, one to one.
 
@@ -59,11 +73,15 @@ def associate(
     left = np.arange(len(detections))
     if not len(sure) or not len(left):
         return found
-    squared, cost = distances(model, foreseen, detections)
-    for group in (np.flatnonzero(sure), np.flatnonzero(~sure)):
+    close = within_reach(model, foreseen, detections, gate)
+    squared, cost = distances(
+        model, Foreseen(*(a[close] for a in foreseen)), detections
+    )
+    for wanted in (sure, ~sure):
+        mine = wanted[close]
+        group = close[mine]
         if len(group) and len(left):
-            at = np.ix_(group, left)
-            rows, columns = nearest(squared[at], cost[at], gate)
+            rows, columns = nearest(squared[mine][:, left], cost[mine][:, left], gate)
             found[group[rows]] = left[columns]
             left = np.delete(left, columns)
     return found

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from streamproc.errors import EndOfStream, PlacementError
-from streamproc.frame import Array, Frame, Signature
+from streamproc.errors import BadFrameError, EndOfStream, PlacementError
+from streamproc.frame import Array, Flags, Frame, Signature
 from streamproc.node import Source
 from streamproc.nodes.declared import Dtype
+from streamproc.nodes.file_csv import CsvReel
+from streamproc.nodes.file_times import check_format
 from streamproc.nodes.load import load
 from streamproc.nodes.reels import NOMINAL_HZ, Reel
-from streamproc.schema import Above, Min
+from streamproc.schema import Above, Like, Min
+
+Delimiter = Annotated[str, Like(r"[^\"\r\n]", "one character")]
+COUNTED = ("bad_lines", "missing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,15 +27,30 @@ class FileSourceConfig:
     """What to read.
 
     path: .frames as file.sink writes it; .npy or .npz, whose first axis counts
-    frames; any other name: raw little-endian samples, which need dtype and dims
+    frames; .csv, a line a frame, which needs columns; any other name: raw little-endian
+    samples, which need dtype and dims
     dtype: of the samples; where the file says it too, they must agree
     dims: names and sizes of one frame, -1 for whatever the file has
     unit: of the samples
     rate_hz: frames in a second; without it, as many as are asked for
+    pace: "rate": as rate_hz says; "recorded": each frame when its t0_ns says
+    speed: of pace = "recorded": how many times as fast
     array: of an .npz: the one to read; without it, all of them, by their names
     time_array: of an .npz: the one that holds t0_ns, or what is added to t0_ns
-    t0_ns: of the first frame, where the file has no times
+    t0_ns: of the first frame, where the file has no times; of a .csv, added to them
     repeat: whether to begin again at the end, as time goes on
+    columns: of a .csv: names of those that make `data`; or a table of arrays, each with
+    its own
+    units: of a .csv: unit of each array by name
+    time_column: of a .csv: the one that says t0; without it, rate_hz spaces frames
+    time_format: of time_column: s, ms, us, ns, iso, or a pattern such as
+    "%d.%m.%Y %H:%M:%S"; without a zone, UTC
+    ids: of a .csv: columns that go into the header's meta, as text
+    missing: of a .csv: what stands for no value, in either case; becomes NaN
+    header: of a .csv: whether its first line names the columns; else they are "1", "2"
+    skip_lines: of a .csv: lines before the header that are left out
+    delimiter: of a .csv: what parts columns
+    decimal: of a .csv: what parts the whole from its fraction
     """
 
     path: str
@@ -41,12 +62,27 @@ class FileSourceConfig:
     time_array: str = ""
     t0_ns: Annotated[int, Min(0)] = 0
     repeat: bool = False
+    pace: Literal["rate", "recorded"] = "rate"
+    speed: Annotated[float, Above(0)] = 1.0
+    columns: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
+    units: dict[str, str] = field(default_factory=dict)
+    time_column: str = ""
+    time_format: str = "s"
+    ids: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ("", "nan", "na", "n/a", "null", "none")
+    header: bool = True
+    skip_lines: Annotated[int, Min(0)] = 0
+    delimiter: Delimiter = ","
+    decimal: Literal[".", ","] = "."
 
     def __post_init__(self) -> None:
         if self.dims and self.dtype is None:
             raise ValueError("dims need a dtype")
         if 0 in self.dims.values():
             raise ValueError("dims: expected sizes, or -1, got 0")
+        if self.decimal == self.delimiter:
+            raise ValueError('a decimal "," needs another delimiter, such as ";"')
+        check_format(self.time_format)
 
     @property
     def declared(self) -> Signature | None:
@@ -61,6 +97,8 @@ class FileSource(Source[FileSourceConfig]):
 
     Of a .frames file it gives t0_ns, flags and meta as they were recorded, skips
     spoilt records, each a frame that cannot be used, and stops where a torn end begins.
+    Of a .csv, a line that cannot be read, or whose time is before the last one's, is
+    refused by its number and counted; the next frame is flagged as after a gap.
     """
 
     replayable: ClassVar[bool] = True
@@ -68,8 +106,16 @@ class FileSource(Source[FileSourceConfig]):
     def __init__(self, config: FileSourceConfig) -> None:
         super().__init__(config)
         self._reel: Reel | None = None
-        self._position = 0
+        self._rewind(0)
+
+    def _rewind(self, position: int) -> None:
+        self._position = position
         self._lap_ns = 0
+        self._last_ns, self._gap = -1, False
+        self._counts = dict.fromkeys(COUNTED, 0)
+        self._ahead: Frame | BadFrameError | EndOfStream | None = None
+        self._began_ns: int | None = None
+        self._due_s = 0.0
 
     def accept(self) -> Signature:
         return load(self.config, read=False).signature
@@ -78,25 +124,68 @@ class FileSource(Source[FileSourceConfig]):
         if device != "cpu":
             raise PlacementError(f"file.source runs on 'cpu' only, not on {device!r}")
         self._reel = load(self.config, read=True)
-        self._position = self._lap_ns = 0
+        self._rewind(0)
 
     def pace_hz(self) -> float | None:
-        return self.config.rate_hz
+        return None if self.config.pace == "recorded" else self.config.rate_hz
+
+    def due_s(self) -> float | None:
+        if self.config.pace != "recorded":
+            return None
+        ahead = self._look_ahead()
+        if isinstance(ahead, Frame):
+            t0_ns = ahead.header.t0_ns
+            if self._began_ns is None:
+                self._began_ns = t0_ns
+            due_s = (t0_ns - self._began_ns) / 1e9 / self.config.speed
+            self._due_s = max(self._due_s, due_s)
+        return self._due_s
 
     def process(self) -> Frame:
-        reel = self._opened()
+        ahead = self._look_ahead()
+        if isinstance(ahead, EndOfStream):
+            raise ahead
+        self._ahead = None
+        self._position += 1  # a spoilt record is passed by, not tried again
+        if isinstance(ahead, BadFrameError):
+            self._counts["bad_lines"] += 1
+            self._gap = True
+            raise ahead
+        self._last_ns, self._gap = ahead.header.t0_ns, False
+        if isinstance(self._reel, CsvReel):
+            self._counts["missing"] += sum(
+                int(np.count_nonzero(np.isnan(a))) for a in ahead.arrays.values()
+            )
+        return ahead
+
+    def _look_ahead(self) -> Frame | BadFrameError | EndOfStream:
+        """The next frame, or why there is none."""
+        if self._ahead is None:
+            try:
+                self._ahead = self._next(self._opened())
+            except BadFrameError as error:
+                self._ahead = error
+        return self._ahead
+
+    def _next(self, reel: Reel) -> Frame | EndOfStream:
         index, lap = self._position, 0
         if self.config.repeat and reel.count():
             lap, index = divmod(self._position, reel.count())
-        self._position += 1  # a spoilt record is passed by, not tried again
         frame = reel.frame(index)
         if frame is None:
-            self._position -= 1
-            raise EndOfStream
+            return EndOfStream()
+        header = frame.header
         if lap:
             self._lap_ns = self._lap_ns or _lap_ns(reel)
-            t0_ns = frame.header.t0_ns + lap * self._lap_ns
-            frame.header = frame.header._replace(t0_ns=t0_ns)
+            header = header._replace(t0_ns=header.t0_ns + lap * self._lap_ns)
+        if isinstance(reel, CsvReel) and header.t0_ns < self._last_ns:
+            raise BadFrameError(
+                f"{reel.name(index)}: expected a time of {self._last_ns} ns or later, "
+                f"that of the last good line, got {header.t0_ns} ns"
+            )
+        if self._gap:
+            header = header._replace(flags=header.flags | Flags.GAP)
+        frame.header = header
         return frame
 
     def _opened(self) -> Reel:
@@ -105,22 +194,49 @@ class FileSource(Source[FileSourceConfig]):
         return self._reel
 
     def close(self) -> None:
+        if isinstance(self._reel, CsvReel):
+            self._reel.close()
         self._reel = None
 
     @property
     def state(self) -> dict[str, Array]:
-        return {"position": np.array(self._position, np.int64)}
+        place = self._position, self._last_ns, self._gap
+        return {
+            "place": np.array(place, np.int64),
+            "counts": np.array(list(self._counts.values()), np.int64),
+        }
 
     @state.setter
     def state(self, state: dict[str, Array]) -> None:
-        self._position = int(state["position"])
+        position, last_ns, gap = map(int, state["place"])
+        self._rewind(position)
+        self._last_ns, self._gap = last_ns, bool(gap)
+        counts = map(int, state["counts"])
+        self._counts = dict(zip(COUNTED, counts, strict=True))
+
+    def report(self) -> dict[str, float]:
+        """Of a .csv: lines refused, and values missing in the others."""
+        return dict(self._counts) if self.config.path.endswith(".csv") else {}
 
 
 def _lap_ns(reel: Reel) -> int:
     """From the first frame to what would come after the last."""
     frames = reel.count()
-    first, last = reel.frame(0), reel.frame(frames - 1)
-    if first is None or last is None or frames == 1:
+    first, first_ns = _whole(reel, range(frames))
+    last, last_ns = _whole(reel, reversed(range(frames)))
+    if first == last:
         return round(1e9 / (reel.signature.rate_hz or NOMINAL_HZ))
-    span = last.header.t0_ns - first.header.t0_ns
-    return span + span // (frames - 1)
+    span = last_ns - first_ns
+    return span + span // (last - first)
+
+
+def _whole(reel: Reel, places: Iterable[int]) -> tuple[int, int]:
+    """The first of some frames that can be read, and its t0_ns."""
+    for index in places:
+        try:
+            frame = reel.frame(index)
+        except BadFrameError:
+            continue
+        if frame is not None:
+            return index, frame.header.t0_ns
+    return 0, 0

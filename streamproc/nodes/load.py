@@ -12,6 +12,7 @@ import numpy as np
 from streamproc.errors import ArtifactError, GraphError
 from streamproc.frame import Array
 from streamproc.nodes.declared import fixed
+from streamproc.nodes.file_csv import CsvReel
 from streamproc.nodes.reels import (
     NOMINAL_HZ,
     RecordingReel,
@@ -37,6 +38,10 @@ def load(config: FileSourceConfig, read: bool) -> Reel:
         _check_regular(path)
         if path.suffix == ".frames":
             return _recording(config, path)
+        if path.suffix == ".csv":
+            return _csv(config, path, read)
+        if config.columns or config.time_column or config.ids:
+            raise GraphError("columns, time_column and ids are those of a .csv")
         if path.suffix == ".npz":
             return _npz(config, path, read)
         return _stack(config, path)
@@ -46,7 +51,7 @@ def load(config: FileSourceConfig, read: bool) -> Reel:
             f"{path}: expected a file to read, got: {reason}; check the path"
         ) from error
     except GraphError as error:
-        raise GraphError(f"{path}: {error}; correct dtype or dims") from error
+        raise GraphError(f"{path}: {error}; {_cure(path)}") from error
 
 
 def _check_regular(path: Path) -> None:
@@ -66,6 +71,25 @@ def _recording(config: FileSourceConfig, path: Path) -> Reel:
             raise GraphError(f"expected {wanted}, got {found}")
     if config.rate_hz:
         reel.signature = replace(reel.signature, rate_hz=config.rate_hz)
+    return reel
+
+
+def _cure(path: Path) -> str:
+    if path.suffix == ".csv":
+        return "correct columns, or dtype, dims and the others that say how to read it"
+    return "correct dtype or dims"
+
+
+def _csv(config: FileSourceConfig, path: Path, read: bool) -> Reel:
+    if not config.columns:
+        raise GraphError("a .csv needs columns")
+    if config.dtype not in (None, "f8", "f4"):  # no other can say that one is missing
+        raise GraphError(f"expected dtype f8 or f4, got {config.dtype}")
+    if config.pace == "recorded" and not (config.time_column or config.rate_hz):
+        raise GraphError('pace = "recorded" needs a time_column or rate_hz')
+    reel = CsvReel(config, path)
+    if not read:
+        reel.close()
     return reel
 
 

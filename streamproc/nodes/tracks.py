@@ -44,6 +44,9 @@ class TracksConfig(ModelConfig):
     frames.
     within: see confirm.
     misses: frames in a row without a detection after which a track ends.
+    silent_s: seconds without one after which it ends, instead of `misses` and `within`:
+    for a sensor of one target a frame, to which no detection says nothing; with time =
+    "t0" only.
     widest: a confirmed track ends when it foresees a detection that many times less
     surely than the sensor measures it (deviations).
     most_tracks: places; of x, P, id, age.
@@ -56,6 +59,7 @@ class TracksConfig(ModelConfig):
     confirm: Annotated[int, Min(1)] = 3
     within: Annotated[int, Min(1)] = 5
     misses: Annotated[int, Min(1)] = 5
+    silent_s: Annotated[float, Above(0)] | None = None
     widest: Annotated[float, Above(1)] = 100.0
     most_tracks: Annotated[int, Min(1)] = 32
 
@@ -66,8 +70,9 @@ class TracksConfig(ModelConfig):
             raise ConfigError(
                 f"confirm: expected at most within = {self.within}, got {self.confirm}"
             )
-        if self.longest_gap_s is not None and self.time != "t0":
-            raise ConfigError('longest_gap_s needs time = "t0"')
+        for key in ("longest_gap_s", "silent_s"):
+            if getattr(self, key) is not None and self.time != "t0":
+                raise ConfigError(f'{key} needs time = "t0"')
 
 
 class Tracks(Node[TracksConfig]):
@@ -76,7 +81,8 @@ class Tracks(Node[TracksConfig]):
     A row of NaN is no detection; the number of rows may change from frame to frame.
     Gives, for most_tracks places, `x` (track, n) and `P` (track, n, n), NaN where
     there is no track, `id` (track) i8, -1 where there is none and never used twice,
-    and `age` (track) i8, frames since its first detection.
+    `age` (track) i8, frames since its first detection, and `row` (track) i8, which
+    detection of the frame was taken for its own, -1 for none.
 
     Each target has at most one detection in a frame: global nearest neighbours
     within the gate, confirmed tracks first. A detection that nobody takes begins a
@@ -107,6 +113,7 @@ class Tracks(Node[TracksConfig]):
             ArraySpec("P", "f8", ("track", "component", "by"), (places, n, n)),
             ArraySpec("id", "i8", ("track",), (places,)),
             ArraySpec("age", "i8", ("track",), (places,)),
+            ArraySpec("row", "i8", ("track",), (places,)),
         )
         return Signature(arrays, detections.rate_hz)
 
@@ -123,6 +130,8 @@ class Tracks(Node[TracksConfig]):
         self._stage = np.full(places, FREE)
         self._id = np.full(places, -1)
         self._age, self._hits, self._missed = (np.zeros(places, int) for _ in range(3))
+        self._heard_ns = np.zeros(places, int)  # when it was detected last
+        self._row = np.full(places, -1)
         self._counts = dict.fromkeys(COUNTS, 0)
         self._next_id, self._t0_ns = 0, -1
 
@@ -133,7 +142,7 @@ class Tracks(Node[TracksConfig]):
                 f"expected sizes (any, {self.model.m}), got {data.shape}"
             )
         dt_s, flags = self._elapsed(detections.header.t0_ns)
-        seen, bad = self._looked(data)
+        seen, rows, bad = self._looked(data)
         foreseen = self._foreseen(dt_s)
         alive = np.flatnonzero(self._stage != FREE)
         sure = self._stage[alive] == CONFIRMED
@@ -142,8 +151,11 @@ class Tracks(Node[TracksConfig]):
         lost = self._follow(alive, seen, found)
         wide = np.diagonal(foreseen.S, axis1=1, axis2=2) > self._limit
         wide = wide.any(1) & (self._stage == CONFIRMED)  # new ones know no better
+        self._row[:] = -1
+        self._row[alive[found >= 0]] = rows[found[found >= 0]]
         self._judge(alive, found >= 0, lost[alive] | wide[alive])
-        self._give_birth(np.delete(seen, found[found >= 0], axis=0))
+        others = np.setdiff1d(np.arange(len(seen)), found)
+        self._give_birth(seen[others], rows[others])
         return detections.with_arrays(self._arrays(), flags | bad)
 
     def _elapsed(self, t0_ns: int) -> tuple[float, int]:
@@ -161,16 +173,17 @@ class Tracks(Node[TracksConfig]):
         self._end(self._stage != FREE)
         return self.model.step_s, GAP
 
-    def _looked(self, data: Array) -> tuple[Array, int]:
-        """Detections all of whose components are there."""
+    def _looked(self, data: Array) -> tuple[Array, Array, int]:
+        """Detections all of whose components are there, and which rows they were."""
         seen = data.astype(np.float64)
         whole = np.isfinite(seen).all(1)
         if whole.all():
-            return seen, 0
+            return seen, np.arange(len(seen)), 0
         infinite = int(np.count_nonzero(np.isinf(seen).any(1)))
         self._counts["quarantined"] += infinite
         self._counts["missing"] += int(np.count_nonzero(~whole)) - infinite
-        return seen[whole], QUARANTINED if infinite else 0
+        flags = QUARANTINED if infinite else 0
+        return seen[whole], np.flatnonzero(whole), flags
 
     def _foreseen(self, dt_s: float) -> Foreseen:
         """Where detections are expected; a long time is walked step by step."""
@@ -192,13 +205,22 @@ class Tracks(Node[TracksConfig]):
         self._age[alive] += 1
         self._hits[alive] += hit
         self._missed[alive] = np.where(hit, 0, self._missed[alive] + 1)
+        self._heard_ns[alive[hit]] = self._t0_ns
         sure = self._stage[alive] == CONFIRMED
-        still = np.maximum(config.within - 1 - self._age[alive], 0)
-        hopeless = self._hits[alive] + still < config.confirm
-        gone = np.where(sure, self._missed[alive] >= config.misses, hopeless) | failed
+        gone = self._given_up(alive, sure) | failed
         proven = ~sure & ~gone & (self._hits[alive] >= config.confirm)
         self._confirm(alive[proven])
         self._end(alive[gone])
+
+    def _given_up(self, alive: Array, sure: Array) -> Array:
+        """Which tracks were without a detection for too long."""
+        config = self.config
+        if config.silent_s is not None:
+            silent_ns = self._t0_ns - self._heard_ns[alive]
+            return np.asarray(silent_ns > config.silent_s * 1e9)
+        still = np.maximum(config.within - 1 - self._age[alive], 0)
+        hopeless = self._hits[alive] + still < config.confirm
+        return np.where(sure, self._missed[alive] >= config.misses, hopeless)
 
     def _confirm(self, places: Array) -> None:
         self._stage[places] = CONFIRMED
@@ -208,9 +230,9 @@ class Tracks(Node[TracksConfig]):
 
     def _end(self, places: Array) -> None:
         self._counts["died"] += int(np.count_nonzero(self._stage[places] == CONFIRMED))
-        self._stage[places], self._id[places] = FREE, -1
+        self._stage[places], self._id[places], self._row[places] = FREE, -1, -1
 
-    def _give_birth(self, left: Array) -> None:
+    def _give_birth(self, left: Array, rows: Array) -> None:
         """Begin a track at each detection that is nobody's, while there is room."""
         free = np.flatnonzero(self._stage == FREE)[: len(left)]
         self._counts["crowded"] += len(left) - len(free)
@@ -219,6 +241,7 @@ class Tracks(Node[TracksConfig]):
         self._filter.start(free, left[: len(free)])
         self._stage[free] = TENTATIVE
         self._age[free], self._hits[free], self._missed[free] = 0, 1, 0
+        self._heard_ns[free], self._row[free] = self._t0_ns, rows[: len(free)]
         if self.config.confirm == 1:
             self._confirm(free)
 
@@ -229,11 +252,13 @@ class Tracks(Node[TracksConfig]):
             "P": np.where(given[:, None, None], self._filter.P, np.nan),
             "id": self._id.copy(),
             "age": np.where(given, self._age, 0),
+            "row": np.where(given, self._row, -1),
         }
 
     @property
     def state(self) -> dict[str, Array]:
-        books = (self._stage, self._id, self._age, self._hits, self._missed)
+        counted = (self._age, self._hits, self._missed, self._heard_ns)
+        books = (self._stage, self._id, *counted)
         clock = self._next_id, self._t0_ns
         return {
             **{f"filter.{name}": one for name, one in self._filter.state.items()},
@@ -245,7 +270,7 @@ class Tracks(Node[TracksConfig]):
     @state.setter
     def state(self, state: dict[str, Array]) -> None:
         self._filter.state = part(state, "filter.")
-        books = np.array(state["books"])
+        *books, self._heard_ns = np.array(state["books"])
         self._stage, self._id, self._age, self._hits, self._missed = books
         self._next_id, self._t0_ns = map(int, state["clock"])
         counts = map(int, state["counts"])

@@ -1,4 +1,4 @@
-"""Constant velocity and constant acceleration, position observed, on 1 to 3 axes."""
+"""Constant velocity and constant acceleration on 1 to 3 axes, position observed."""
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 # Numba types the functions it compiles itself.
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -27,6 +27,8 @@ class VelocityParams:
     step_s: nominal time step.
     acceleration_psd: spectral density of the acceleration, m2/s3, per axis.
     r2: variance of an observed position, m2, per axis.
+    velocity_r2: variance of an observed velocity, m2/s2, per axis; without it, only
+    positions are observed.
     position_std: of a target about which nothing is known, m.
     velocity_std: likewise, m/s.
     """
@@ -35,6 +37,7 @@ class VelocityParams:
     step_s: Annotated[float, Above(0)] = 1.0
     acceleration_psd: Annotated[float, Min(0)] = 1.0
     r2: Annotated[float, Above(0)] = 1.0
+    velocity_r2: Annotated[float, Above(0)] | None = None
     position_std: Annotated[float, Above(0)] = 1000.0
     velocity_std: Annotated[float, Above(0)] = 30.0
 
@@ -62,13 +65,25 @@ class AccelerationParams:
 
 
 def constant_velocity(**params: Any) -> StateSpace:
-    """State (positions, velocities), positions observed; params as in VelocityParams.
+    """State (positions, velocities), positions observed, and velocities if wanted.
 
+    Params as in VelocityParams.
     [Bar-Shalom, Li, Kirubarajan, 2001, section 6.2.2: continuous white noise]
     """
     p = build(VelocityParams, params)
     spread = (p.position_std, p.velocity_std)
-    return _kinematic("constant_velocity", p, p.acceleration_psd, spread)
+    made = _kinematic("constant_velocity", p, p.acceleration_psd, spread)
+    if p.velocity_r2 is None:
+        return made
+    h, h_jacobian = _look(made.n, made.n)
+    return replace(
+        made,
+        h=h,
+        h_jacobian=h_jacobian,
+        observation=made.state,
+        observation_units=made.state_units,
+        R=np.diag(np.repeat((p.r2, p.velocity_r2), p.dims)),
+    )
 
 
 def constant_acceleration(**params: Any) -> StateSpace:
@@ -105,7 +120,7 @@ def _kinematic(
     dims, orders, axes = params.dims, len(spread), _AXES[: params.dims]
     Q_of = white_noise_of(psd, orders, dims)
     f, f_jacobian = _flow(dims, orders)
-    h, h_jacobian = _look(dims, orders)
+    h, h_jacobian = _look(dims, dims * orders)
     return StateSpace(
         name=name,
         f=f,
@@ -151,15 +166,15 @@ def _flow(dims: int, orders: int) -> tuple[Flow, Flow]:
     return f, f_jacobian
 
 
-def _look(dims: int, orders: int) -> tuple[Look, Look]:
-    n = dims * orders
+def _look(m: int, n: int) -> tuple[Look, Look]:
+    """The first m of n components, as they are."""
 
     def h(x, out):
-        for i in range(dims):
+        for i in range(m):
             out[i] = x[i]
 
     def h_jacobian(x, out):
-        for i in range(dims):
+        for i in range(m):
             for j in range(n):
                 out[i, j] = 1.0 if i == j else 0.0
 

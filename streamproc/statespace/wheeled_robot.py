@@ -33,6 +33,7 @@ class RobotParams:
     wheel_scale: what the wheel sensor shows for 1 m/s: above 1 on worn tyres.
     compass: whether the heading is observed too.
     compass_std: deviation of the heading, rad.
+    compass_offset: what the compass shows at heading 0, rad.
     position_std: of a robot about which nothing is known, m.
     """
 
@@ -46,6 +47,7 @@ class RobotParams:
     wheel_scale: Annotated[float, Above(0)] = 1.0
     compass: bool = False
     compass_std: Annotated[float, Above(0)] = 0.05
+    compass_offset: float = 0.0
     position_std: Annotated[float, Above(0)] = 100.0
 
 
@@ -64,7 +66,7 @@ def wheeled_robot(**params: Any) -> StateSpace:
         return Q
 
     f, f_jacobian = _flow()
-    h, h_jacobian = _look(5 if p.compass else 4, p.wheel_scale)
+    h, h_jacobian = _look(5 if p.compass else 4, p.wheel_scale, p.compass_offset)
     spread = (p.gps_std, p.gps_std, p.wheel_std, p.gyro_std, p.compass_std)
     names = ("gps_x", "gps_y", "wheel_speed", "yaw_rate", "heading")
     units = ("m", "m", "m/s", "rad/s", "rad")
@@ -102,13 +104,13 @@ def _flow() -> tuple[Flow, Flow]:
     return f, f_jacobian
 
 
-def _look(m: int, wheel_scale: float) -> tuple[Look, Look]:
+def _look(m: int, wheel_scale: float, offset: float) -> tuple[Look, Look]:
     compass = m == 5
 
     def h(x, out):
         out[0], out[1], out[2], out[3] = x[0], x[1], wheel_scale * x[3], x[4]
         if compass:
-            out[4] = x[2]
+            out[4] = x[2] + offset
 
     def h_jacobian(x, out):
         for i in range(m):

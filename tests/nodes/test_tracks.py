@@ -214,3 +214,56 @@ def test_other_sizes_are_refused() -> None:
     one.open("cpu")
     with pytest.raises(BadFrameError, match="expected sizes"):
         one.process(Frame.of(np.zeros((4, 3))))
+
+
+def test_one_target_a_frame_ends_by_silence_only() -> None:
+    """As AIS reports: two ships take turns, one falls silent, one speaks at the end."""
+    frames = []
+    for n in range(60):
+        here = np.array([[10.0 * n, 500.0 * (n % 2)]])
+        if n % 2 and n > 30:
+            here[:] = np.nan
+        frames.append(here)
+    told = {"time": "t0", "confirm": 2, "within": 2}
+    out, one = tracked(frames_of(frames, 10**9), **told, silent_s=10.0)
+    assert [int((f.arrays["id"] >= 0).sum()) for f in out[3:35]] == [2] * 32
+    assert [int((f.arrays["id"] >= 0).sum()) for f in out[40:]] == [1] * 20
+    assert one.report()["born"] == 2 and one.report()["died"] == 1
+    missed, _ = tracked(frames_of(frames, 10**9), **told)
+    assert max(int((f.arrays["id"] >= 0).sum()) for f in missed) == 0
+    with pytest.raises(ConfigError, match='silent_s needs time = "t0"'):
+        node(silent_s=3.0)
+
+
+def test_it_says_which_row_was_whose() -> None:
+    truth = crossing()
+    frames = seen(truth, clutter=3)
+    gaps = frames_of(
+        [np.vstack((np.full((2, 2), np.nan), frame.data)) for frame in frames], 10**9
+    )
+    out, _ = tracked(gaps)
+    for frame, made in zip(gaps[20:], out[20:], strict=True):
+        rows, x = made.arrays["row"], made.arrays["x"]
+        own = rows[rows >= 0]
+        assert len(own) >= 3 and len(set(own.tolist())) == len(own)
+        apart = frame.data[own] - x[rows >= 0][:, :2]
+        assert (np.linalg.norm(apart, axis=1) < 6).all()
+        assert (rows[made.arrays["id"] < 0] == -1).all()
+
+
+def test_an_observed_velocity_tells_ships_apart() -> None:
+    """Two ships on one spot, one of them passing: places alone cannot say who."""
+    params = {**CV, "velocity_r2": 0.01}
+    rng = np.random.default_rng(2)
+    frames, like = [], Signature.of("f8", {"detection": -1, "component": 4})
+    for n in range(60):
+        t = n - 30.0
+        rows = np.array([[8 * t, 1.0, 8.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+        noise = rng.normal(size=(2, 4)) * (1, 1, 0.1, 0.1)
+        frames.append(rng.permutation(rows + noise))
+    one = node(params=params, filter="kf")
+    out = run_node(
+        one, {"detections": frames_of(frames, 10**9)}, signatures={"detections": like}
+    )["out"]
+    still = [f.arrays["id"][np.nanargmin(np.abs(f.arrays["x"][:, 2]))] for f in out[5:]]
+    assert len(set(map(int, still))) == 1 and one.report()["born"] == 2

@@ -194,3 +194,5 @@ def test_a_robot_observes_its_wheels_and_gyro_and_perhaps_its_heading() -> None:
     np.testing.assert_array_equal(look(bare, x)[0][0], [1, 2, 4, 0.5])
     np.testing.assert_array_equal(look(compass, x)[0][0], [1, 2, 4, 0.5, 0.3])
     assert compass.angles == (4,) and compass.state_angles == (2,)
+    askew = model("wheeled_robot", compass=True, compass_offset=0.2)
+    np.testing.assert_allclose(look(askew, x)[0][0], [1, 2, 4, 0.5, 0.5])

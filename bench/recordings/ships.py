@@ -1,0 +1,262 @@
+"""Ships of an AIS recording, tracked without their names and judged by them.
+
+python -m bench.recordings.ships [--json FILE] [--png FILE]
+
+Every fifth report of a ship is withheld from the trackers and foretold instead. The
+ships' numbers (MMSI) are shown to no tracker but the row `told who`. Parameters were
+chosen on the first 30 minutes; figures are of the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench.harness import machine
+from bench.recordings import RESULTS, ROOT, SHIPS, recording
+from streamproc import Frame, open_node
+from streamproc.frame import Array, Signature
+
+GRAPH = ROOT / "deploy" / "graphs" / "recordings" / "ships.toml"
+CHOSEN_ON_S = 1800.0
+HELD_EVERY = 5
+NEAREST_M = 300.0  # of the row `nearest`: the best of 100, 200, 300, 500, 1000
+
+
+class Report(NamedTuple):
+    """What a ship said: seconds, place (2,) m, velocity (2,) m/s; frame as it came."""
+
+    s: float
+    ship: str
+    place: Array
+    velocity: Array
+    held: bool
+    frame: Frame
+
+
+class Guess(NamedTuple):
+    """What a tracker made of a report: its track, if any, and where each track is."""
+
+    track: int
+    places: dict[int, Array]
+
+
+def configs(path: Path) -> dict[str, dict[str, Any]]:
+    """Configs of the graph's nodes by name, the recording's place in them."""
+    nodes: dict[str, dict[str, Any]] = tomllib.loads(GRAPH.read_text())["nodes"]
+    nodes["reports"]["path"] = str(path)
+    return nodes
+
+
+def made(config: dict[str, Any], like: dict[str, Any] | None = None) -> Any:
+    """The node that a graph file's table describes, embedded."""
+    keys = {k: v for k, v in config.items() if k not in ("kind", "worker")}
+    return open_node(config["kind"], signatures=like, **keys)
+
+
+def reports(path: Path, seconds: float = math.inf) -> tuple[list[Report], Signature]:
+    """Every report of the recording with a place, and the signature of their frames."""
+    nodes, found, counts = configs(path), list[Report](), Counter[str]()
+    with made({**nodes["reports"], "pace": "rate"}) as source:
+        like = {"position": source.node.accept()}
+        with made(nodes["metres"], like) as metres:
+            for frame in source:
+                began_ns = found[0].frame.header.t0_ns if found else 0
+                s = (frame.header.t0_ns - began_ns) / 1e9 if found else 0.0
+                if s > seconds:
+                    break
+                local = metres(frame)
+                row, ship = local.data[0], str(frame.header.meta["MMSI"])
+                if np.isfinite(row[:2]).all():
+                    counts[ship] += 1
+                    held = counts[ship] % HELD_EVERY == 0
+                    found.append(Report(s, ship, row[:2], row[2:], held, local))
+            return found, metres.node.accept(**like)
+
+
+def shown(report: Report) -> Frame:
+    """What a tracker sees of it."""
+    frame = report.frame
+    return frame.with_data(np.full_like(frame.data, np.nan)) if report.held else frame
+
+
+def by_tracks(
+    found: list[Report], like: Signature, config: dict[str, Any], columns: int = 4
+) -> Iterator[Guess]:
+    """The node `tracks`; columns: 2 hides the velocities."""
+    spec = like.data
+    like = like.with_data(shape=(spec.shape[0], columns))
+    with made(config, {"detections": like}) as tracker:
+        for report in found:
+            frame = shown(report)
+            told = tracker(
+                frame.with_data(np.ascontiguousarray(frame.data[:, :columns]))
+            )
+            ids, x = told.arrays["id"], told.arrays["x"]
+            alive = np.flatnonzero(ids >= 0)
+            taken = np.flatnonzero(told.arrays["row"] == 0)
+            yield Guess(
+                int(ids[taken[0]]) if len(taken) else -1,
+                {int(ids[at]): x[at, :2] for at in alive},
+            )
+
+
+def by_nearest(
+    found: list[Report], radius_m: float, silent_s: float
+) -> Iterator[Guess]:
+    """The classical baseline: the nearest last place within a radius, no motion."""
+    last: dict[int, tuple[float, Array]] = {}
+    born = 0
+    for report in found:
+        last = {t: old for t, old in last.items() if report.s - old[0] <= silent_s}
+        track = -1
+        if not report.held:
+            apart = {t: math.dist(at, report.place) for t, (_, at) in last.items()}
+            track = min(apart, key=apart.__getitem__, default=-1)
+            if track < 0 or apart[track] > radius_m:
+                track, born = born, born + 1
+            last[track] = report.s, report.place
+        yield Guess(track, {t: at for t, (_, at) in last.items()})
+
+
+def told_who(
+    found: list[Report], step: Callable[[Report, float], Array]
+) -> list[float]:
+    """Errors of withheld reports for one who is told the ship: step(last, seconds)."""
+    last: dict[str, Report] = {}
+    errors = []
+    for report in found:
+        before = last.get(report.ship)
+        if not report.held:
+            last[report.ship] = report
+        elif before is not None and report.s > CHOSEN_ON_S:
+            foretold = step(before, report.s - before.s)
+            errors.append(float(math.dist(foretold, report.place)))
+    return errors
+
+
+def straight_on(last: Report, seconds: float) -> Array:
+    """Where its own course and speed take a ship."""
+    return last.place + np.nan_to_num(last.velocity) * seconds
+
+
+@dataclass
+class Judge:
+    """Identities and withheld reports, from `since_s` on.
+
+    owner: whose report a track took last.  mine: which track took a ship's report last.
+    """
+
+    since_s: float
+    owner: dict[int, str] = field(default_factory=dict)
+    mine: dict[str, int] = field(default_factory=dict)
+    taken: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    errors: list[float] = field(default_factory=list)
+    shown: int = 0
+    switches: int = 0
+    untracked: int = 0
+
+    def see(self, report: Report, guess: Guess) -> None:
+        """Count one report and what was made of it."""
+        counts = report.s > self.since_s
+        if report.held:
+            if counts:
+                self._foretold(report, guess)
+            return
+        self.shown += counts
+        if guess.track < 0:
+            return
+        before = self.mine.get(report.ship, guess.track)
+        if counts:
+            self.switches += before != guess.track
+            self.taken[guess.track][report.ship] += 1
+        self.owner[guess.track], self.mine[report.ship] = report.ship, guess.track
+
+    def _foretold(self, report: Report, guess: Guess) -> None:
+        track = self.mine.get(report.ship, -1)
+        if track not in guess.places or self.owner[track] != report.ship:
+            self.untracked += 1
+        else:
+            self.errors.append(float(math.dist(guess.places[track], report.place)))
+
+    def figures(self) -> dict[str, float]:
+        """Switches of identity, purity and coverage of tracks; errors in metres."""
+        taken = sum(sum(ships.values()) for ships in self.taken.values())
+        pure = sum(max(ships.values()) for ships in self.taken.values())
+        return {
+            "tracks": len(self.taken),
+            "reports": self.shown,
+            "in_a_track": taken / max(self.shown, 1),
+            "purity": pure / max(taken, 1),
+            "switches": self.switches,
+            "untracked": self.untracked,
+            **spread(self.errors),
+        }
+
+
+def spread(errors: Iterable[float]) -> dict[str, float]:
+    """n, RMSE and quantiles of errors in metres."""
+    e = np.array(list(errors))
+    p50, p90, p99 = np.quantile(e, [0.5, 0.9, 0.99])
+    rmse = float(np.sqrt(np.mean(e**2)))
+    return {
+        "withheld": len(e), "rmse_m": rmse, "p50_m": p50, "p90_m": p90, "p99_m": p99
+    }  # fmt: skip
+
+
+def judged(
+    found: list[Report], guesses: Iterable[Guess], since_s: float = CHOSEN_ON_S
+) -> dict[str, float]:
+    """Figures of one tracker."""
+    judge = Judge(since_s)
+    for report, guess in zip(found, guesses, strict=True):
+        judge.see(report, guess)
+    return judge.figures()
+
+
+def table(
+    found: list[Report], like: Signature, config: dict[str, Any]
+) -> dict[str, Any]:
+    """Figures of every way to do it."""
+    blind = {**config, "params": {**config["params"]}}
+    del blind["params"]["velocity_r2"]
+    silent_s = config["silent_s"]
+    return {
+        "tracks": judged(found, by_tracks(found, like, config)),
+        "tracks, places only": judged(found, by_tracks(found, like, blind, 2)),
+        "nearest, no motion": judged(found, by_nearest(found, NEAREST_M, silent_s)),
+        "told who, last place": spread(told_who(found, lambda last, s: last.place)),
+        "told who, straight on": spread(told_who(found, straight_on)),
+    }
+
+
+def main() -> None:
+    """Print the table; write JSON and map."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, default=RESULTS / "ships.json")
+    parser.add_argument("--png", type=Path, default=RESULTS / "ships.png")
+    args = parser.parse_args()
+    path = recording(SHIPS)
+    found, like = reports(path)
+    config = configs(path)["tracker"]
+    rows = table(found, like, config)
+    for name, row in rows.items():
+        print(f"{name:24}", "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
+    args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
+    from bench.recordings.maps import draw_ships
+
+    draw_ships(args.png, found, by_tracks(found, like, config))
+    print(args.png)
+
+
+if __name__ == "__main__":
+    main()
