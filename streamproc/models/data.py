@@ -27,6 +27,7 @@ from streamproc.statespace.compiled import look
 from streamproc.statespace.model import StateSpace
 
 PARTS = 0.7, 0.85  # of a recording: training before, then validation, then test
+TWO_PARTS = 0.8, 1.0  # where the test is another recording
 MOST_GAPS = 0.3  # share of frames missing in the chunks that have gaps
 
 
@@ -84,30 +85,60 @@ def _scene(
 
 
 def _recorded(data: RecordedData, split: Split) -> Pool:
-    clean = _frames(data.observation)
-    truth = None if data.truth is None else _frames(data.truth)
-    if truth is not None and len(truth) != len(clean):
+    if split == "test" and data.unseen_observation is not None:
+        return Pool(*_run(data.unseen_observation, data.unseen_truth), None)
+    if data.unseen_observation is None and data.unseen_truth is not None:
         raise ArtifactError(
-            f"{data.truth}: expected {len(clean)} frames, as many as in "
-            f"{data.observation}, got {len(truth)}; record both of the same run"
+            f"unseen_truth: expected unseen_observation with it, got "
+            f"{data.unseen_truth} alone"
         )
-    ends = [int(len(clean) * share) for share in (0, *PARTS, 1)]
+    truth, clean = _run(data.observation, data.truth)
+    parts = PARTS if data.unseen_observation is None else TWO_PARTS
+    ends = [int(clean.shape[1] * share) for share in (0, *parts, 1)]
     number = ("train", "val", "test").index(split)
-    part = slice(ends[number], ends[number + 1])
-    return Pool(None if truth is None else truth[None, part], clean[None, part], None)
+    part = slice(_whole_from(clean, ends[number], ends[number + 1]), ends[number + 1])
+    return Pool(None if truth is None else truth[:, part], clean[:, part], None)
+
+
+def _run(observation: str, truth: str | None) -> tuple[Array | None, Array]:
+    """Truth (K, T, n) and observations (K, T, m) of a recorded run."""
+    clean = _frames(observation)
+    if truth is None:
+        return None, clean
+    known = _frames(truth)
+    if known.shape[:2] != clean.shape[:2]:
+        raise ArtifactError(
+            f"{truth}: expected {clean.shape[1]} frames of {clean.shape[0]} tracks, as "
+            f"many as in {observation}, got {known.shape[1]} of {known.shape[0]}; "
+            "record both of the same run"
+        )
+    unknown = np.flatnonzero(~np.isfinite(known).all((0, 2)))
+    if len(unknown):
+        raise ArtifactError(
+            f"{truth}: expected a truth in every frame, got none in frame {unknown[0]} "
+            f"and {len(unknown) - 1} more; record it, or leave those frames out of both"
+        )
+    return known, clean
+
+
+def _whole_from(clean: Array, first: int, end: int) -> int:
+    """The first frame of a part in which all is seen, so that a filter can begin."""
+    whole = np.isfinite(clean[:, first:end]).all((0, 2))
+    return first + int(np.argmax(whole)) if whole.any() else first
 
 
 def _frames(path: str) -> Array:
-    """The first array of every frame in a file, (T, component) f8."""
+    """The first array of every frame in a file, (track, T, component) f8."""
     reel = load(FileSourceConfig(path=path), read=True)
     frames = [reel.frame(index) for index in range(reel.count())]
     rows = [next(iter(f.arrays.values())) for f in frames if f is not None]
-    if not rows or any(row.shape != rows[0].shape or row.ndim != 1 for row in rows):
+    if not rows or any(r.shape != rows[0].shape or r.ndim not in (1, 2) for r in rows):
         raise ArtifactError(
-            f"{path}: expected frames (component) of one size, got "
-            f"{rows[0].shape if rows else 'none'}; train on one track at a time"
+            f"{path}: expected frames (component) or (track, component) of one size, "
+            f"got {rows[0].shape if rows else 'none'}"
         )
-    return np.array(rows, np.float64)
+    every = np.array(rows, np.float64)
+    return every[None] if every.ndim == 2 else every.swapaxes(0, 1)
 
 
 def samples(path: str) -> Array:
@@ -145,14 +176,13 @@ def _batch(
 ) -> tuple[Array, Array, Array, Array]:
     """start (B, n), first (B, m), y (B, T, m), truth (B, T, n)."""
     model, config, error = drawing
-    trajectories, length = data.shape
+    length = data.shape[1]
     if length <= steps:
         raise ArtifactError(
             f"expected trajectories of more than {steps} steps, got {length}; "
             "record longer ones or train on shorter chunks"
         )
-    rows = rng.integers(trajectories, size=config.batch)
-    offsets = rng.integers(length - steps, size=config.batch)
+    rows, offsets = draw_starts(data.clean[:, : length - steps], config.batch, rng)
     index = rows[:, None], offsets[:, None] + np.arange(steps + 1)
     y = data.clean[index]
     if data.root is not None:
@@ -171,6 +201,21 @@ def _batch(
         start = np.where(rng.random((config.batch, 1)) < config.cold, begun, settled)
     first = np.where(np.isfinite(y[:, 0]), y[:, 0], 0.0)
     return start, first, _with_gaps(y[:, 1:], config.gaps, rng), truth
+
+
+def draw_starts(y: Array, batch: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Tracks (batch,) and frames (batch,) of y (K, T, m) at which chunks begin.
+
+    Where nothing is missing, if there are such frames: a filter cannot begin well at
+    half an observation.
+    """
+    whole = np.isfinite(y).all(2)
+    if whole.all() or not whole.any():
+        rows = rng.integers(len(y), size=batch)
+        return rows, rng.integers(y.shape[1], size=batch)
+    every = np.argwhere(whole)
+    rows, frames = every[rng.integers(len(every), size=batch)].T
+    return rows, frames
 
 
 def _with_gaps(y: Array, share: float, rng: np.random.Generator) -> Array:

@@ -19,6 +19,7 @@ from streamproc.evaluation.recording import Recording
 from streamproc.evaluation.tracking import decibels
 from streamproc.filters.filter import Filter
 from streamproc.frame import Array
+from streamproc.models.data import draw_starts
 from streamproc.models.rollout import Dynamics, nll
 from streamproc.schema import Above, Min
 from streamproc.statespace.model import StateSpace, state_difference
@@ -168,8 +169,7 @@ def _draw(
             f"frames: expected less than the {y.shape[1]} of the recording, "
             f"got {config.frames}"
         )
-    which = rng.integers(len(y), size=config.batch)
-    first = rng.integers(room, size=config.batch)
+    which, first = draw_starts(y[:, :room], config.batch, rng)
     rows = which[:, None], first[:, None] + 1 + np.arange(config.frames)
     begun = [model.begin(row) for row in y[which, first]]
     arrays = np.array([x for x, _ in begun]), np.array([P for _, P in begun])

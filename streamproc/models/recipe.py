@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from streamproc.errors import ConfigError
 from streamproc.models.network import NetworkConfig
@@ -12,7 +12,10 @@ from streamproc.models.recipe_file import load_from, names_in, parse
 from streamproc.schema import Above, Like, Max, Min
 from streamproc.sims.lorenz import LorenzConfig
 from streamproc.sims.statespace import StateSpaceConfig
-from streamproc.statespace import Params
+from streamproc.statespace import Params, StateSpace
+from streamproc.statespace import model as statespace
+
+Rows = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +26,22 @@ class ModelConfig:
     params: of the model.
     tune: replace Q by the multiple of I with which an extended Kalman filter does best
     on the training set; without it, or without a truth, the model's own Q stays.
+    Q: covariance of the process noise of one step, instead of the model's, as rows, as
+    `streamproc train kalman` prints them.
+    R: covariance of the observation noise, likewise.
     """
 
     name: str
     params: Params = field(default_factory=dict)
     tune: bool = True
+    Q: Rows | None = None
+    R: Rows | None = None
+
+    def made(self) -> StateSpace:
+        """The model, before any tuning. GraphError or ConfigError if it cannot be."""
+        found = statespace(self.name, **self.params)
+        told: Any = self.Q, self.R  # it says itself what is wrong with them
+        return found if told == (None, None) else found.with_noise(*told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +72,19 @@ class StateSpaceData:
 class RecordedData:
     """Recorded frames: 70 % to train on, then 15 % to validate, the last 15 % unseen.
 
-    observation: file of observations (component), as file.source reads it.
+    observation: file of observations (component) or (track, component), as file.source
+    reads it; NaN is not seen.
     truth: file of the true states, frame by frame; without it the objective must be
     "innovation".
+    unseen_observation: file of another run, to be judged on; then 80 % of this one are
+    to train on and 20 % to validate.
+    unseen_truth: file of its true states.
     """
 
     observation: str
     truth: str | None = None
+    unseen_observation: str | None = None
+    unseen_truth: str | None = None
 
 
 Data = LorenzData | StateSpaceData | RecordedData
@@ -91,6 +111,7 @@ class TrainingConfig:
     spread: of the noise: in half of the chunks its deviation is multiplied by a
     factor between 1 and this.
     nll: weight of the covariance's likelihood beside the squared error.
+    components: of the state, whose squared error counts; without them, all.
     patience: evaluations without a new best, in any seed, before it stops early.
     """
 
@@ -108,6 +129,7 @@ class TrainingConfig:
     gaps: Annotated[float, Min(0), Max(1)] = 0.1
     spread: Annotated[float, Min(1)] = 1.0
     nll: Annotated[float, Min(0)] = 0.1
+    components: tuple[Annotated[int, Min(0)], ...] = ()
     patience: Annotated[int, Min(1)] = 10
 
 

@@ -16,11 +16,12 @@ from streamproc.models.export import Trained as Exported
 from streamproc.models.export import export
 from streamproc.models.finish import Metric, Trained
 from streamproc.models.ports import tables
-from streamproc.models.recipe import RecordedData
+from streamproc.models.recipe import Data, RecordedData
 from streamproc.models.train import Setting
 
 OWN_CASE = "test split of its own scene"
 OWN_END = "unseen end of its own recording"
+OTHER = "another recording"
 UNHASHED = "0" * 64  # until the file is written
 
 
@@ -37,8 +38,7 @@ def shelve(
     Best by validation: the figures in the card are of other trajectories.
     """
     best = int(np.argmin(progress.best_db))
-    recorded = isinstance(setting.recipe.data, RecordedData)
-    rows = tuple(_rows(metrics, OWN_END if recorded else OWN_CASE))
+    rows = tuple(_rows(metrics, _case(setting.recipe.data)))
     written = []
     for index, one in enumerate(trained):
         place = folder if index == best else folder / "seeds" / str(one.seed)
@@ -46,6 +46,12 @@ def shelve(
         write_artifact(place, card, _onnx(setting, one))
         written.append(place)
     return written
+
+
+def _case(data: Data) -> str:
+    if not isinstance(data, RecordedData):
+        return OWN_CASE
+    return OWN_END if data.unseen_observation is None else OTHER
 
 
 def _onnx(setting: Setting, one: Trained) -> bytes:

@@ -28,7 +28,6 @@ from streamproc.models.rollout import (
     nll,
     unroll,
 )
-from streamproc.statespace import model as statespace
 from streamproc.statespace.model import StateSpace, state_difference
 
 SHARES = tuple(float(share) for share in np.logspace(-6, 0, 25))  # of q2 in r2
@@ -76,7 +75,7 @@ def prepare(recipe: Recipe, seeds: tuple[int, ...]) -> Setting:
     tracks = min(VALIDATION_TRACKS, config.trajectories)
     steps = min(VALIDATION_STEPS, config.length)
     held = pool(recipe.data, "val", tracks, steps + 1, VALIDATION_SEED)
-    made = statespace(recipe.model.name, **recipe.model.params)
+    made = recipe.model.made()
     _check_fit(recipe, made, train)
     _check_enough(recipe, train, held)
     rng = np.random.default_rng(VALIDATION_SEED)
@@ -266,9 +265,15 @@ def _loss(setting: Setting, weights: Weights, chunk: Chunk) -> Tensor:
         likelihood = _innovation_nll(setting, loose, chunk)
     else:
         error = setting.dynamics.state_difference(rollout.x, chunk.truth)
-        fit = ((error / setting.scales.error) ** 2).mean((1, 2, 3))
+        square = (error / setting.scales.error) ** 2
+        fit = square[..., list(_counted(setting))].mean((1, 2, 3))
         likelihood = nll(error.detach(), rollout.factor).mean((1, 2))
     return fit + config.nll * likelihood
+
+
+def _counted(setting: Setting) -> tuple[int, ...]:
+    """Components of the state whose error counts."""
+    return setting.recipe.training.components or tuple(range(setting.model.n))
 
 
 def _innovation_nll(setting: Setting, rollout: Rollout, chunk: Chunk) -> Tensor:
@@ -294,7 +299,9 @@ def _evaluate(setting: Setting, progress: Progress, loss: tuple[float, ...]) -> 
     with torch.no_grad():
         rollout = _run(setting, progress.weights, setting.validation)
     error, factor = _scored(setting, rollout)
-    power = (error**2).mean((1, 2, 3))
+    supervised = setting.recipe.training.objective == "supervised"
+    counted = error[..., list(_counted(setting))] if supervised else error
+    power = (counted**2).mean((1, 2, 3))
     white = torch.linalg.solve_triangular(factor, error[..., None], upper=False)
     anees = (white[..., 0] ** 2).mean((1, 2, 3))
     error_db = 10 * np.log10(power.double().numpy())

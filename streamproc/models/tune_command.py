@@ -22,7 +22,6 @@ from streamproc.models.recipe import load_recipe
 from streamproc.models.train import TRAIN_SEED
 from streamproc.models.tune import tune
 from streamproc.schema import build
-from streamproc.statespace import model as statespace
 
 Progress = Callable[[int, int, str], None]  # (done, of, what)
 
@@ -95,7 +94,7 @@ def _tune_case(
 def _tune_recipe(name: str, config: GradientConfig, progress: Progress) -> str:
     """Q and R, as a graph file's node can be given them."""
     recipe = load_recipe(name)
-    model = statespace(recipe.model.name, **recipe.model.params)
+    model = recipe.model.made()
     sizes = recipe.training.trajectories, recipe.training.length
     data = pool(recipe.data, "train", *sizes, TRAIN_SEED)
     if data.truth is None and config.objective == "mse":
