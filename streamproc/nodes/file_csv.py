@@ -171,11 +171,13 @@ class CsvReel:
         text = fields[at].strip()
         if text.casefold() in self._missing:
             return math.nan
-        if self._config.decimal == ",":
-            text = text.replace(",", ".")
+        decimal = self._config.decimal
         try:
-            if "_" not in text:  # which Python would take
-                return float(text)
+            # Python would take "_"; and 1.234 with a decimal comma is a thousand
+            if "_" not in text and (decimal == "." or "." not in text):
+                value = float(text.replace(decimal, "."))
+                if math.isfinite(value) or "inf" in text.casefold():
+                    return value
         except ValueError:
             pass
         raise BadFrameError(

@@ -29,6 +29,7 @@ class Lines:
         self._marks: list[int] = []
         self._go(skip)
         self._index, self._marks = 0, [self._offset]
+        self._count: int | None = None
 
     def line(self, index: int) -> bytes | None:
         """One line without its end, cut beyond MOST_LINE_BYTES; None past the last."""
@@ -46,9 +47,13 @@ class Lines:
         return found.rstrip(b"\r\n")
 
     def count(self) -> int:
-        """How many there are; reads the file to its end."""
-        self._go(self._end)
-        return self._index
+        """How many there are; reads the file to its end, once."""
+        if self._count is None:
+            place = self._index, self._offset
+            self._go(self._end)
+            self._count = self._index
+            self._index, self._offset = place
+        return self._count
 
     def close(self) -> None:
         self._file.close()
@@ -93,7 +98,9 @@ def _end_of(file: BinaryIO) -> int:
         file.seek(start)
         kept = file.read(end - start).rstrip(b" \t\r\n")
         if kept:
-            return start + len(kept)
+            file.seek(start + len(kept))  # blanks may be columns of the last line
+            blanks = file.readline(MOST_LINE_BYTES).rstrip(b"\r\n")
+            return start + len(kept) + len(blanks)
         end = start
     return 0
 

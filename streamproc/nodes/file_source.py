@@ -20,6 +20,9 @@ from streamproc.schema import Above, Like, Min
 
 Delimiter = Annotated[str, Like(r"[^\"\r\n]", "one character")]
 COUNTED = ("bad_lines", "missing")
+LEAP_NS = 60_000_000_000  # a longer step in time is believed if the next lines agree
+AGREEING = 8  # of them are looked at, for one that can be read
+LONG_WAIT_S = 60.0  # until a recorded time, is said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +100,9 @@ class FileSource(Source[FileSourceConfig]):
 
     Of a .frames file it gives t0_ns, flags and meta as they were recorded, skips
     spoilt records, each a frame that cannot be used, and stops where a torn end begins.
-    Of a .csv, a line that cannot be read, or whose time is before the last one's, is
-    refused by its number and counted; the next frame is flagged as after a gap.
+    Of a .csv, a line that cannot be read, or whose time is before the last one's, or
+    more than a minute after it while the next line's is not, is refused by its number
+    and counted; the next frame is flagged as after a gap.
     """
 
     replayable: ClassVar[bool] = True
@@ -138,6 +142,9 @@ class FileSource(Source[FileSourceConfig]):
             if self._began_ns is None:
                 self._began_ns = t0_ns
             due_s = (t0_ns - self._began_ns) / 1e9 / self.config.speed
+            if due_s - self._due_s > LONG_WAIT_S:
+                wait_s = due_s - self._due_s
+                self.notices = [f"the recording is silent for {wait_s:,.0f} s now"]
             self._due_s = max(self._due_s, due_s)
         return self._due_s
 
@@ -178,15 +185,30 @@ class FileSource(Source[FileSourceConfig]):
         if lap:
             self._lap_ns = self._lap_ns or _lap_ns(reel)
             header = header._replace(t0_ns=header.t0_ns + lap * self._lap_ns)
-        if isinstance(reel, CsvReel) and header.t0_ns < self._last_ns:
-            raise BadFrameError(
-                f"{reel.name(index)}: expected a time of {self._last_ns} ns or later, "
-                f"that of the last good line, got {header.t0_ns} ns"
-            )
+        if isinstance(reel, CsvReel):
+            self._check_time(reel, index, header.t0_ns, lap * self._lap_ns)
         if self._gap:
             header = header._replace(flags=header.flags | Flags.GAP)
         frame.header = header
         return frame
+
+    def _check_time(self, reel: CsvReel, index: int, t0_ns: int, lap_ns: int) -> None:
+        """BadFrameError for a line before the last one's time, or far ahead alone."""
+        if t0_ns < self._last_ns:
+            raise BadFrameError(
+                f"{reel.name(index)}: expected a time of {self._last_ns} ns or later, "
+                f"that of the last good line, got {t0_ns} ns"
+            )
+        first = self._last_ns < 0
+        if not first and t0_ns - self._last_ns <= LEAP_NS:
+            return
+        after = _next_time(reel, index + 1)
+        latest_ns = t0_ns - LEAP_NS if first else t0_ns
+        if after is not None and self._last_ns <= after + lap_ns < latest_ns:
+            raise BadFrameError(
+                f"{reel.name(index)}: expected a time of {after + lap_ns} ns or "
+                f"earlier, that of the next line, got {t0_ns} ns"
+            )
 
     def _opened(self) -> Reel:
         if self._reel is None:
@@ -228,6 +250,17 @@ def _lap_ns(reel: Reel) -> int:
         return round(1e9 / (reel.signature.rate_hz or NOMINAL_HZ))
     span = last_ns - first_ns
     return span + span // (last - first)
+
+
+def _next_time(reel: Reel, index: int) -> int | None:
+    """t0_ns of the next frame that can be read, if one of the next can."""
+    for place in range(index, index + AGREEING):
+        try:
+            frame = reel.frame(place)
+        except BadFrameError:
+            continue
+        return None if frame is None else frame.header.t0_ns
+    return None
 
 
 def _whole(reel: Reel, places: Iterable[int]) -> tuple[int, int]:

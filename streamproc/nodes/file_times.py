@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -31,11 +32,20 @@ def reader_of(form: str) -> Callable[[str], int]:
     if form in _DIGITS:
         return lambda text: _scaled(text, _DIGITS[form])
     if form == "iso":
-        return lambda text: _since_epoch(datetime.fromisoformat(text))
+        return _iso
     return lambda text: _since_epoch(datetime.strptime(text, form))
 
 
+def _iso(text: str) -> int:
+    """Exact to the ns, of which datetime itself keeps the microseconds."""
+    finer = re.search(r"[.,]\d{6}(\d{1,3})(?!\d)", text)
+    below_us = int(finer[1].ljust(3, "0")) if finer else 0
+    return _since_epoch(datetime.fromisoformat(text)) + below_us
+
+
 def _scaled(text: str, digits: int) -> int:
+    if "_" in text:  # which Decimal would take
+        raise ValueError(f"no number: {text!r:.60}")
     try:
         value = Decimal(text)
     except InvalidOperation as error:

@@ -100,8 +100,10 @@ class Score(Node[ScoreConfig]):
         given = estimate.arrays[self._name][self._given]
         if wanted.shape != given.shape:
             raise BadFrameError(f"truth {wanted.shape}, estimate {given.shape}")
-        if not np.isfinite(given).all():
-            raise BadFrameError(f"estimate at t0 {truth.header.t0_ns} ns not finite")
+        for name, values in (("truth", wanted), ("estimate", given)):
+            if not np.isfinite(values).all():
+                t0_ns = truth.header.t0_ns
+                raise BadFrameError(f"{name} at t0 {t0_ns} ns not finite")
         return wanted, given
 
     def process(self, truth: Frame, estimate: Frame) -> Frame | None:

@@ -101,6 +101,8 @@ def test_dims_shape_the_columns(tmp_path: Path) -> None:
         ("ns", "1452603731218000001", 1452603731218000001),
         ("iso", "2016-01-12 13:02:11.218", 1452603731218000000),
         ("iso", "2016-01-12T14:02:11.218+01:00", 1452603731218000000),
+        ("iso", "2016-01-12T13:02:11.218000001Z", 1452603731218000001),
+        ("iso", "2016-01-12T13:02:11.2180001", 1452603731218000100),
         ("%d.%m.%Y %H:%M:%S", "12.01.2016 13:02:11", 1452603731000000000),
     ],
 )
@@ -291,3 +293,60 @@ def test_recorded_time_is_told_faster_or_slower(tmp_path: Path) -> None:
     assert source(written(tmp_path, PLAIN), rate_hz=3.0).pace_hz() == 3.0
     frames = run_node(source(written(tmp_path, PLAIN), pace="recorded"))["out"]
     assert len(frames) == 3  # by itself it does not wait
+
+
+def test_one_time_far_ahead_does_not_refuse_all_that_follow(tmp_path: Path) -> None:
+    lines = [f"{n},{n},0" for n in range(100)]
+    lines[0], lines[40], lines[70] = "4e9,0,0", "4e9,40,0", "4e9,70,0"
+    lines[41] = "broken"
+    frames, said = played(source(written(tmp_path, "\n".join(["t,a,b", *lines]))))
+    assert [int(f.data[0]) for f in frames] == [
+        n for n in range(100) if n not in (0, 40, 41, 70)
+    ]
+    assert [s.split(":")[0] for s in said] == [f"line {n}" for n in (2, 42, 43, 72)]
+
+
+def test_a_true_leap_in_time_is_believed(tmp_path: Path) -> None:
+    frames, said = played(source(written(tmp_path, "t,a,b\n0,1,2\n9e8,3,4\n9e8,5,6\n")))
+    assert len(frames) == 3 and not said
+
+
+def test_a_long_silence_of_a_recording_is_said(tmp_path: Path) -> None:
+    node = source(written(tmp_path, "t,a,b\n0,1,2\n900,3,4\n"), pace="recorded")
+    node.accept()
+    node.open("cpu")
+    node.due_s()
+    node.process()
+    assert not node.notices
+    assert node.due_s() == 900 and node.notices == [
+        "the recording is silent for 900 s now"
+    ]
+
+
+def test_empty_columns_at_the_end_of_the_file_are_columns(tmp_path: Path) -> None:
+    text = "t\ta\tb\n0\t1\t2\n1\t\t\n \n"
+    frames, said = played(source(written(tmp_path, text), delimiter="\t"))
+    assert len(frames) == 2 and not said
+    assert np.isnan(frames[1].data).all()
+
+
+def test_numbers_that_may_mean_something_else_are_refused(tmp_path: Path) -> None:
+    text = "t;a;b\n0;1,5;2\n1;1.234;2\n2;1e999;2\n1_0;1;2\n3;inf;2\n"
+    config = {"delimiter": ";", "decimal": ","}
+    frames, said = played(source(written(tmp_path, text), **config))
+    assert [f.data[0] for f in frames] == [1.5, np.inf] and len(said) == 3
+
+
+def test_a_repeated_file_is_counted_once(tmp_path: Path, monkeypatch) -> None:
+    read = []
+    go = file_lines.Lines._go
+    monkeypatch.setattr(
+        file_lines.Lines, "_go", lambda self, n: (read.append(n), go(self, n))[1]
+    )
+    lines = [f"{n},{n},0" for n in range(1000)]
+    node = source(written(tmp_path, "\n".join(["t,a,b", *lines])), repeat=True)
+    node.accept()
+    node.open("cpu")
+    seen = [int(node.process().data[0]) for _ in range(2500)]
+    assert seen == [n % 1000 for n in range(2500)]
+    assert sum(n > 1000 for n in read) < 8  # the whole file, a few times, not 2,500
