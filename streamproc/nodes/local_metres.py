@@ -15,6 +15,7 @@ from streamproc.schema import Above, Max, Min
 # WGS 84: semi-major axis, and eccentricity squared
 EARTH_M, ECCENTRICITY2 = 6378137.0, 6.69437999014e-3
 KNOT_MPS = 1852 / 3600
+NO_KNOTS = 102.25  # AIS says 102.3 where it does not know the speed
 STILL_KNOTS = 0.5  # a slower ship has no course, and needs none
 COUNTS = ("beyond", "no_course")
 
@@ -84,6 +85,10 @@ class LocalMetres(Node[LocalMetresConfig]):
         made = self._metres(told.reshape(-1, 2).astype(np.float64))
         if self.config.course:
             course = position.arrays[self.config.course]
+            if course.shape != told.shape:
+                raise BadFrameError(
+                    f"{self.config.course}: expected {told.shape}, got {course.shape}"
+                )
             made = np.hstack((made, self._velocity(course.reshape(-1, 2))))
         return position.with_data(made)
 
@@ -101,8 +106,10 @@ class LocalMetres(Node[LocalMetresConfig]):
     def _velocity(self, told: Array) -> Array:
         """East and north (k, 2) m/s of course and speed."""
         course, knots = told.T.astype(np.float64)
-        aimless = ~(course < 360)
-        lost = aimless & ~(np.abs(knots) <= STILL_KNOTS)
+        # no such course: 360 and more, NaN, or -1; speed: 102.3 knots (ITU-R M.1371)
+        aimless = ~((course >= 0) & (course < 360))
+        knots = np.where((knots >= 0) & (knots < NO_KNOTS), knots, np.nan)
+        lost = np.isnan(knots) | (aimless & ~(knots <= STILL_KNOTS))
         self._counts["no_course"] += int(np.count_nonzero(lost))
         speed = np.where(aimless, 0.0, knots) * KNOT_MPS
         angle = np.radians(np.where(aimless, 0.0, course))

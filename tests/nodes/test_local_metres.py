@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamproc.errors import GraphError
+from streamproc.errors import BadFrameError, GraphError
 from streamproc.frame import Array, ArraySpec, Frame, Header, Signature
 from streamproc.nodes.local_metres import LocalMetres, LocalMetresConfig
 from streamproc.schema import build
@@ -60,6 +60,7 @@ def test_course_and_speed_become_a_velocity() -> None:
         ArraySpec("course", "f8", ("column",), (2,)),
     )
     told = [(90.0, 10.0), (180.0, 10.0), (360.0, 0.2), (360.0, 10.0), (np.nan, 0.0)]
+    told += [(90.0, 102.3), (-1.0, 10.0), (90.0, np.inf)]  # unknown, as AIS says it
     frames = [
         Frame(
             Header(t0_ns=n, meta={"MMSI": "7"}),
@@ -74,11 +75,11 @@ def test_course_and_speed_become_a_velocity() -> None:
     speed = 10 * 1852 / 3600
     np.testing.assert_allclose(
         np.concatenate([frame.data[:, 2:] for frame in out]),
-        [[speed, 0], [0, -speed], [0, 0], [np.nan, np.nan], [0, 0]],
+        [[speed, 0], [0, -speed], [0, 0], [np.nan] * 2, [0, 0], *[[np.nan] * 2] * 3],
         atol=1e-9,
     )
     assert out[0].header.meta == {"MMSI": "7"}
-    assert one.report() == {"beyond": 0, "no_course": 1}
+    assert one.report() == {"beyond": 0, "no_course": 4}
     check_node(lambda: node(course="course"), {"position": frames}, signatures=like)
 
 
@@ -94,3 +95,16 @@ def test_course_and_speed_become_a_velocity() -> None:
 def test_what_is_no_position_is_refused(like: Signature, part: str) -> None:
     with pytest.raises(GraphError, match=part):
         node().accept(like)
+
+
+def test_as_many_courses_as_positions_are_needed() -> None:
+    specs = (
+        ArraySpec("position", "f8", ("row", "column"), (-1, 2), "deg"),
+        ArraySpec("course", "f8", ("row", "column"), (-1, 2)),
+    )
+    one = node(course="course")
+    one.accept(Signature(specs))
+    one.open("cpu")
+    arrays = {"position": np.zeros((2, 2)), "course": np.zeros((3, 2))}
+    with pytest.raises(BadFrameError, match=r"course: expected \(2, 2\), got \(3, 2\)"):
+        one.process(Frame(Header(), arrays))
