@@ -59,15 +59,19 @@ class StateRow:
 class NetworkTable:
     """Which network: the keys of `streamproc.models.network.NetworkConfig`.
 
-    base: ekf, to the gain of the graph that of an extended Kalman filter is added.
+    base: ekf, to the gain of the graph that of an extended Kalman filter is added;
+    scaled, that filter's gain is multiplied by what the graph says.
+    gate, gate_parts: of a tracker, which the network was trained with.
     """
 
     architecture: Literal[1, 2] = 2
     in_mult: Annotated[int, Min(1)] = 5
     out_mult: Annotated[int, Min(1)] = 40
     hidden: Annotated[int, Min(1)] = 10
-    base: Literal["none", "ekf"] = "none"
+    base: Literal["none", "ekf", "scaled"] = "none"
     position: tuple[Count, ...] = ()
+    gate: Annotated[float, Above(0)] | None = None
+    gate_parts: tuple[tuple[Count, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -156,7 +157,8 @@ class TimedSink(FileSink, Node[TimedSinkConfig]):
         if self.config.slow and os.path.exists(self.config.slow):
             time.sleep(SLOW_S)
         super().process(frame)
-        os.write(self._noted, ARRIVAL.pack(frame.header.seq, time.monotonic_ns()))
+        with suppress(OSError):  # a full disk takes the note, not the frame
+            os.write(self._noted, ARRIVAL.pack(frame.header.seq, time.monotonic_ns()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

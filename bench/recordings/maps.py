@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 from streamproc.frame import Array
 
 INK, SEEN = "#222222", "#adb5bd"
+BREAK_M = 500.0  # a longer step of a track is no way that a ship went
 
 
 def draw_ships(target: Path, found: Iterable[Any], guesses: Iterable[Any]) -> None:
@@ -33,13 +34,20 @@ def draw_ships(target: Path, found: Iterable[Any], guesses: Iterable[Any]) -> No
     for axes, half_km in zip(panels, (18.0, 4.0), strict=True):
         axes.plot(*seen_km.T, ".", color=SEEN, ms=3)
         for number, track in tracks.items():
-            axes.plot(*(np.array(track).T / 1e3), color=colors[number % 20], lw=1.3)
+            line = broken(np.array(track), BREAK_M).T / 1e3
+            axes.plot(*line, color=colors[number % 20], lw=1.3)
         axes.set(xlim=(-half_km, half_km), ylim=(-half_km, half_km), aspect="equal")
         axes.set(xlabel="east, km", ylabel="north, km")
     panels[0].set_title(f"{len(tracks)} tracks of {len(places)} AIS reports, unnamed")
     panels[1].set_title("harbour mouth")
     figure.savefig(target, dpi=110)
     plt.close(figure)
+
+
+def broken(places: Array, most_m: float) -> Array:
+    """Places (n, 2) m with a row of NaN wherever a step is longer than most_m."""
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    return np.insert(places, 1 + np.flatnonzero(steps > most_m), np.nan, axis=0)
 
 
 def draw_angles(target: Path, runs: dict[str, Any]) -> None:

@@ -29,6 +29,8 @@ from streamproc.frame import Array, Signature
 GRAPH = ROOT / "deploy" / "graphs" / "recordings" / "ships.toml"
 CHOSEN_ON_S = 1800.0
 HELD_EVERY = 5
+MOORED_M_S = 0.25  # half a knot
+BESIDE_M = 100.0  # of a switch: another moored ship is as near as that
 NEAREST_M = 300.0  # of the row `nearest`: the best of 100, 200, 300, 500, 1000
 
 
@@ -154,6 +156,8 @@ class Judge:
     """Identities and withheld reports, from `since_s` on.
 
     owner: whose report a track took last.  mine: which track took a ship's report last.
+    Of the switches: `moored` by ships that lie still, `beside` by those of them that
+    have another such ship within BESIDE_M.
     """
 
     since_s: float
@@ -163,7 +167,10 @@ class Judge:
     errors: list[float] = field(default_factory=list)
     shown: int = 0
     switches: int = 0
+    moored: int = 0
+    beside: int = 0
     untracked: int = 0
+    last: dict[str, Report] = field(default_factory=dict)
 
     def see(self, report: Report, guess: Guess) -> None:
         """Count one report and what was made of it."""
@@ -177,9 +184,22 @@ class Judge:
             return
         before = self.mine.get(report.ship, guess.track)
         if counts:
-            self.switches += before != guess.track
+            self._compare(report, before != guess.track)
             self.taken[guess.track][report.ship] += 1
+        self.last[report.ship] = report
         self.owner[guess.track], self.mine[report.ship] = report.ship, guess.track
+
+    def _compare(self, report: Report, switched: bool) -> None:
+        self.switches += switched
+        if not switched or not _lies(report):
+            return
+        self.moored += 1
+        self.beside += any(
+            ship != report.ship
+            and _lies(other)
+            and math.dist(other.place, report.place) < BESIDE_M
+            for ship, other in self.last.items()
+        )
 
     def _foretold(self, report: Report, guess: Guess) -> None:
         track = self.mine.get(report.ship, -1)
@@ -198,9 +218,16 @@ class Judge:
             "in_a_track": taken / max(self.shown, 1),
             "purity": pure / max(taken, 1),
             "switches": self.switches,
+            "switches_moored": self.moored,
+            "switches_moored_beside": self.beside,
             "untracked": self.untracked,
             **spread(self.errors),
         }
+
+
+def _lies(report: Report) -> bool:
+    """Whether a ship says that it does not move."""
+    return bool(np.hypot(*report.velocity) < MOORED_M_S)
 
 
 def spread(errors: Iterable[float]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from streamproc.evaluation.recording import Recording
 from streamproc.filters.chi_square import quantile
 from streamproc.filters.ekf import Ekf
 from streamproc.filters.filter import Filter
+from streamproc.filters.parts import parts_of
 from streamproc.frame import Array
 from streamproc.models.noise import GradientConfig, descend
 from streamproc.statespace import model as statespace
@@ -43,6 +44,8 @@ GENERATIONS, POPULATION = 15, 5
 PIECE = 200  # frames at least of the training day's pieces, followed side by side
 NEAR = (3.0, 3.0, 0.1, 0.1, 0.1)  # deviations with which a piece begins at the truth
 Gate = Literal["none", "fix"]
+FIX = ((0, 1),)  # components of a fix, which has a gate of its own
+USUAL = 0.99  # probability with which a fix passes, if nothing else is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,10 @@ class Tuned:
 
     def filter(self, tracks: int = 1) -> Filter:
         """An extended Kalman filter."""
-        return Ekf(self.model(), tracks)
+        made = Ekf(self.model(), tracks)
+        if self.fix_gate is not None:
+            made.parts = parts_of(FIX, self.fix_gate, made.model.m)
+        return made
 
 
 def calibrated(day: Day) -> tuple[float, float]:
@@ -95,36 +101,21 @@ def reckoned(day: Day, scale: float = 1.0, offset: float = 0.0) -> Array:
     return np.asarray(np.cumsum(steps, 0))
 
 
-def followed(filter_: Filter, y: Array, fix_gate: float | None = None) -> Array:
+def followed(filter_: Filter, y: Array) -> Array:
     """Positions (K, T - 1, 2) of filters begun at the first frames of y (K, T, 5)."""
     filter_.start(slice(None), y[:, 0])
-    return _going_on(filter_, y, fix_gate)
+    return _going_on(filter_, y)
 
 
-def _going_on(filter_: Filter, y: Array, fix_gate: float | None) -> Array:
-    limit = np.inf if fix_gate is None else quantile(fix_gate, 2)
-    step_s, made = filter_.model.step_s, []
-    for row in y.swapaxes(0, 1)[1:]:
-        if fix_gate is not None:
-            row = _without_far_fixes(row, *filter_.foresee(step_s), limit)
-        made.append(filter_.step(row, step_s).x[:, :2])
+def _going_on(filter_: Filter, y: Array) -> Array:
+    step_s = filter_.model.step_s
+    made = [filter_.step(row, step_s).x[:, :2] for row in y.swapaxes(0, 1)[1:]]
     return np.array(made).swapaxes(0, 1)
-
-
-def _without_far_fixes(y: Array, mean: Array, S: Array, limit: float) -> Array:
-    """y (K, 5) without the fixes whose NIS is above a limit."""
-    u, v = (y - mean)[:, :2].T
-    a, b, c = S[:, 0, 0], S[:, 0, 1], S[:, 1, 1]
-    nis = (c * u * u - 2 * b * u * v + a * v * v) / (a * c - b * b)
-    kept = y.copy()
-    kept[nis > limit, :2] = np.nan
-    return kept
 
 
 def error_m(one: Tuned, day: Day) -> float:
     """RMSE of the position, first frame left out."""
-    made = followed(one.filter(), day.y[None], one.fix_gate)[0]
-    return rmse_m(made, day.truth[1:, :2])
+    return rmse_m(followed(one.filter(), day.y[None])[0], day.truth[1:, :2])
 
 
 def tuned(day: Day, gate: Gate, seed: int) -> Tuned:
@@ -136,10 +127,11 @@ def tuned(day: Day, gate: Gate, seed: int) -> Tuned:
     scale, offset = calibrated(train)
     params = {**GUESS, "wheel_scale": scale, "compass_offset": offset}
     found = _searched(train, params, gate, seed)
-    every = [Tuned(params=params), found]
     if gate == "none":
         found = sized(found, train)
         every = [Tuned(params=params), found, _polished(train, found, seed)]
+    else:
+        every = [Tuned(params=params, fix_gate=USUAL), found]
     every = [replace(one, validation_m=error_m(one, held)) for one in every]
     return min(every, key=lambda one: one.validation_m)
 
@@ -153,7 +145,7 @@ def _searched(train: Day, params: dict[str, Any], gate: Gate, seed: int) -> Tune
         one = _at(point, params, gate)
         filter_ = one.filter(len(y))
         filter_.place(slice(None), truth[:, 0], P)
-        error = rmse_m(_going_on(filter_, y, one.fix_gate), truth[:, 1:, :2])
+        error = rmse_m(_going_on(filter_, y), truth[:, 1:, :2])
         return error if np.isfinite(error) else 1e6
 
     bounds = BOUNDS if gate == "none" else (*BOUNDS, RARE)

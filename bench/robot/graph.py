@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.robot.classical import GUESS, MODEL, Tuned
 from bench.robot.days import Day
-from bench.robot.learned import rows, toml
+from bench.robot.learned import gated, rows, toml
 
 SCORED = {"kalmannet": "learned", "tuned": "classical", "guess": "untuned"}
 HEAD = """\
@@ -55,9 +55,9 @@ def _sources() -> dict[str, dict[str, Any]]:
 def _filters(twin: Tuned, kalmannet: str) -> dict[str, dict[str, Any]]:
     model = twin.model()
     tuned: dict[str, Any] = {"kind": "ekf", "model": MODEL, "params": twin.params}
-    tuned |= {"Q": rows(model.Q), "R": rows(model.R)}
+    tuned |= {"Q": rows(model.Q), "R": rows(model.R), **gated(twin)}
     return {
-        "kalmannet": {"kind": "kalmannet", "model": kalmannet},
+        "kalmannet": {"kind": "kalmannet", "model": kalmannet, "guard": False},
         "tuned": tuned,
         "guess": {"kind": "ekf", "model": MODEL, "params": GUESS},
     }

@@ -11,20 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from bench.robot.classical import MODEL, Tuned
+from bench.robot.classical import FIX, MODEL, Tuned
 from bench.robot.days import TURNED, Day, turned_copies
 from streamproc.frame import Array
 
+# `settle`: a fix is off for minutes, so that only a filter which has run for minutes
+# shows what it should have learned; `scaled`: a day is little to learn from
 TRAINING = {
-    "iterations": 250,
-    "chunk": 60,
-    "short_chunk": 20,
-    "rate": 3e-4,
-    "cold": 0.1,
+    "iterations": 60,
+    "batch": 16,
+    "settle": 200,
+    "chunk": 40,
+    "short_share": 0.0,
+    "rate": 1e-3,
+    "cold": 1.0,
     "gaps": 0.1,
+    "evaluate_every": 10,
     "components": [0, 1],
 }
-NETWORK = {"base": "ekf", "in_mult": 3, "out_mult": 4}
+NETWORK = {"base": "scaled", "in_mult": 3, "out_mult": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +80,7 @@ def recipe(day: Day, twin: Tuned, folder: Path) -> str:
             key: str(folder / f"{key}.npy")
             for key in ("observation", "truth", "unseen_observation", "unseen_truth")
         },
-        "network": NETWORK,
+        "network": {**NETWORK, **gated(twin)},
         "training": TRAINING,
     }
     lines = ['name = "robot"', f'what = "robot in a city, trained on {day.name}"']
@@ -83,6 +88,13 @@ def recipe(day: Day, twin: Tuned, folder: Path) -> str:
         lines += ["", f"[{name}]"]
         lines += [f"{key} = {toml(value)}" for key, value in table.items()]
     return "\n".join(lines) + "\n"
+
+
+def gated(twin: Tuned) -> dict[str, Any]:
+    """The keys of a gate, for a network and for a tracker."""
+    if twin.fix_gate is None:
+        return {}
+    return {"gate": twin.fix_gate, "gate_parts": [list(part) for part in FIX]}
 
 
 def toml(value: Any) -> str:

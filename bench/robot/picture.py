@@ -10,7 +10,11 @@ import numpy as np
 from bench.robot.days import Day
 from streamproc.frame import Array
 
-COLORS = {"last fix": "0.75", "EKF, tuned": "tab:blue", "KalmanNet": "tab:red"}
+COLORS = {
+    "last fix": "0.75",
+    "EKF, tuned, fixes gated": "tab:blue",
+    "KalmanNet": "tab:red",
+}
 
 
 def draw(found: dict[str, tuple[Day, dict[str, Array]]], path: Path) -> None:

@@ -120,12 +120,12 @@ class _Version(argparse.Action):
 
 
 def _said(error: StreamprocError, words: list[str], code: int) -> int:
-    from streamproc.cli.log import log_of
+    from streamproc.cli.log import log_of, one_line
 
     try:
         log_of(words).error(str(error), code == REFUSED)
     except StreamprocError:  # it is the log that was asked for which is wrong
-        print(error, file=sys.stderr)
+        print(one_line(str(error)), file=sys.stderr)
     if "--json" in words:
         print(json.dumps({"error": str(error), "kind": type(error).__name__}))
     return code

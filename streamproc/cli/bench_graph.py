@@ -93,13 +93,24 @@ def _verdict(result: dict[str, Any]) -> str:
         return "no rate held"
     if result["highest"]:
         return f"highest rate that held: {result['rate_hz']:,.0f} Hz"
-    counts = (
-        f"made {100 * result['made']:.1f} % of the frames that were due, dropped "
-        f"{result['dropped']:,}, lost {result['lost']:,}, skipped {result['skipped']:,}"
-    )
+    counts = _counts(result)
     if result["held"]:
         return f"held: {counts}"
     grown = ", ".join(
         f"{name} {a:,.0f} to {b:,.0f} µs" for name, (a, b) in result["growth"].items()
     )
     return f"did not hold: {counts}; median latency from half to half: {grown}"
+
+
+def _counts(result: dict[str, Any]) -> str:
+    made = "no source keeps a pace"
+    if result["made"] is not None:
+        made = f"made {100 * result['made']:.1f} % of the frames that were due"
+    ended = result["ended_s"].items()
+    told = [
+        f"{made}, dropped {result['dropped']:,}, lost {result['lost']:,}, skipped "
+        f"{result['skipped']:,}",
+        *(f"no frame came to {name}" for name in result["idle"]),
+        *(f"{name} came to its end after {after_s:.1f} s" for name, after_s in ended),
+    ]
+    return "; ".join(told)

@@ -87,10 +87,12 @@ def bought(one: dict[str, Any]) -> str:
     gain = one["gain"]
     if not math.isfinite(gain):
         return "-"
+    spread = one.get("gain_se", math.nan)
+    sure = f" ± {spread:.2f}" if math.isfinite(spread) else ""
     if one["metric"] != "ser":
-        return f"{gain:.2f} dB" if gain >= 0 else f"loses {-gain:.2f} dB"
+        return f"{gain:.2f}{sure} dB" if gain >= 0 else f"loses {-gain:.2f}{sure} dB"
     if gain >= 1:
-        return f"{gain:.2f} times fewer errors"
+        return f"{gain:.2f}{sure} times fewer errors"
     return f"loses: {1 / gain:.2f} times the errors" if gain else "loses: all wrong"
 
 
@@ -102,7 +104,7 @@ def figures(one: dict[str, Any]) -> dict[str, str]:
 def _figure(value: float, metric: str) -> str:
     if not math.isfinite(value):
         return "-"
-    return f"{value:.3g}" if metric == "ser" else f"{value:.2f} dB"
+    return f"{value:.3g}" if metric in ("ser", "rmse") else f"{value:.2f} dB"
 
 
 def _times(process: dict[str, float]) -> str:

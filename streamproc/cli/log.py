@@ -40,7 +40,7 @@ class Log:
             return
         now = datetime.now(UTC)
         if self.form == "text":
-            line = f"{now:%Y-%m-%dT%H:%M:%S}Z {level.upper():5} {_one_line(text)}"
+            line = f"{now:%Y-%m-%dT%H:%M:%S}Z {level.upper():5} {one_line(text)}"
             line = f"{CLEAR}{line}" if sys.stderr.isatty() else line
         else:
             line = self._structured(now, level, text)
@@ -64,7 +64,7 @@ class Log:
     def error(self, text: str, refused: bool) -> None:
         """Why the command failed: a bare line for a person."""
         if self.form == "text":
-            print(text, file=sys.stderr, flush=True)
+            print(one_line(text), file=sys.stderr, flush=True)
             return
         from streamproc.runtime.said import Said
 
@@ -113,6 +113,6 @@ def _value(value: object) -> str:
     return text if plain else plain_json(text).replace("\n", "\\n")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """What came from outside, without what a terminal would obey."""
     return "".join(c if c.isprintable() else "?" for c in text)

@@ -21,6 +21,11 @@ Captions = dict[str, str]  # what stands above each side
 
 def draw_row(axes: list[Any], shown: Values, captions: Captions) -> None:
     """One exhibit into COLUMNS axes. captions: of learned and classical."""
+    if not np.size(shown["truth"]) or not np.size(shown["observation"]):
+        for axis in axes:
+            axis.set_axis_off()
+        axes[0].set_title("the last frame is empty")
+        return
     draw = {"trail": _trail, "images": _images, "symbols": _symbols}[shown["form"]]
     draw(axes, shown, captions)
     for axis in axes:
@@ -42,7 +47,7 @@ def _trail(axes: list[Any], shown: Values, captions: Captions) -> None:
         axis.set_title(caption)
         error = np.sqrt(np.sum((made - truth) ** 2, axis=1))
         error_axis.semilogy(error, color=COLORS[side], lw=0.8, label=side)
-    error_axis.set_title(f"distance from the truth, last {len(truth)} steps")
+    error_axis.set_title("distance from the truth")
     error_axis.legend(frameon=False, fontsize=7, loc="lower right")
 
 
@@ -70,7 +75,7 @@ def _images(axes: list[Any], shown: Values, captions: Captions) -> None:
 def _symbols(axes: list[Any], shown: Values, captions: Captions) -> None:
     seen, truth = np.array(shown["observation"]), np.array(shown["truth"])
     _seen_symbols(axes[0], seen, truth)
-    axes[0].set_title("seen, coloured by what was sent")
+    axes[0].set_title("seen, by what was sent")
     soft = "counts" in shown
     for number, (side, caption) in enumerate(captions.items()):
         axis = axes[1 + number]
@@ -141,5 +146,5 @@ def _finish_honesty(axis: Any) -> None:
     size = np.linspace(0, max(axis.get_xlim()[1], 1.0), 100)
     axis.semilogy(size, 1 / (1 + np.exp(size)), color=TRUTH, lw=2.5, alpha=0.4)
     axis.set_ylim(bottom=1e-5)
-    axis.set_title("share that is wrong; line: as claimed")
+    axis.set_title("share wrong; line: as claimed")
     axis.set_xlabel("|log-likelihood ratio|, nats", fontsize=8)

@@ -87,7 +87,7 @@ def draw(
             continue
         rows = [
             (
-                graph.nodes[name].spec.config.title or name,
+                _unset(graph.nodes[name].spec.config.title or name),
                 exhibits[name],
                 compared[name],
             )
@@ -98,6 +98,11 @@ def draw(
     return drawn
 
 
+def _unset(text: str) -> str:
+    """With dollars that are dollars: matplotlib would set a formula between two."""
+    return text.replace("$", r"\$")
+
+
 def _png(rows: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> bytes:
     import matplotlib as mpl
 
@@ -106,8 +111,8 @@ def _png(rows: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> bytes:
 
     from streamproc.cli.panels import COLUMNS, INK, draw_row
 
-    plt.rcParams.update({"font.size": 8, "axes.titlesize": 9, "text.color": INK})
-    figure = plt.figure(figsize=(12, 3.1 * len(rows)), layout="constrained")
+    plt.rcParams.update({"font.size": 8, "axes.titlesize": 8.5, "text.color": INK})
+    figure = plt.figure(figsize=(10, 2.7 * len(rows)), layout="constrained")
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (title, shown, one) in zip(parts, rows, strict=True):
         part.suptitle(f"{title}: learning bought {bought(one)}", fontsize=10)
@@ -118,7 +123,7 @@ def _png(rows: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> bytes:
         }
         draw_row(axes, shown, captions)
     drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=110, format="png", metadata={"Software": "streamproc"})
+    figure.savefig(drawn, dpi=132, format="png", metadata={"Software": "streamproc"})
     plt.close(figure)
     return drawn.getvalue()
 

@@ -173,4 +173,6 @@ def _drawn(
         say("warn", CURE)
     except PlacementError as error:
         say("warn", f"no picture: {error}")
+    except (ValueError, IndexError) as error:  # of matplotlib, of what nodes gave it
+        say("warn", f"no picture: it cannot be drawn: {error}")
     return []

@@ -18,6 +18,7 @@ from streamproc.filters.filter import Filter
 from streamproc.filters.kalmannet import KalmanNet
 from streamproc.filters.kalmannet_engine import NumbaNet
 from streamproc.filters.kalmannet_plan import Network, Scales
+from streamproc.filters.parts import parts_of
 from streamproc.frame import Array
 from streamproc.statespace import model as statespace
 from streamproc.statespace.compiled import flow, look
@@ -98,14 +99,12 @@ def tracker(artifact: Artifact[TrackerCard], tracks: int, gate: float) -> Filter
         card.network.position,
     )
     net = NumbaNet(network, tracks)
-    return KalmanNet(
-        model_of(card),
-        net,
-        tracks,
-        gate=gate,
-        nis_scale=card.nis_scale,
-        base=card.network.base,
-    )
+    config, model = card.network, model_of(card)
+    scale, base = card.nis_scale, config.base
+    made = KalmanNet(model, net, tracks, gate=gate, nis_scale=scale, base=base)
+    if config.gate is not None:
+        made.parts = parts_of(config.gate_parts, config.gate, model.m)
+    return made
 
 
 def model_of(card: TrackerCard) -> StateSpace:

@@ -9,9 +9,10 @@ import numpy as np
 
 from streamproc.errors import ArtifactError, ConfigError, FrameError
 from streamproc.filters.block import plan_of
+from streamproc.filters.parts import Part, shut_out
 from streamproc.frame import Array
 from streamproc.statespace.compiled import Compiled, compiled
-from streamproc.statespace.model import StateSpace
+from streamproc.statespace.model import StateSpace, innovation_of
 
 
 class Estimate(NamedTuple):
@@ -41,6 +42,8 @@ class Filter(ABC):
 
     model: with the noise that is in use.  tracks: N.  gate: of the NIS (chi-squared
     threshold); an observation above it counts as not seen.
+    parts: of an observation that pass a gate each by itself, before the gate of all;
+    what does not pass counts as not seen.  shut (N,): parts shut out in the last step.
     x (N, n), P (N, n, n): the estimate; new arrays after each step, so that the last
     ones belong to whoever took them.
     A track is computed the same, to the bit, alone and among others.
@@ -62,6 +65,8 @@ class Filter(ABC):
         self._looks = (tracks, model.m)
         self._dt_s = model.step_s
         self._plan = self._plan_for(model.step_s)
+        self.parts: tuple[Part, ...] = ()
+        self.shut = np.zeros(tracks, np.int64)
         self.x = np.tile(model.x0, (tracks, 1))
         self.P = np.tile(model.P0, (tracks, 1, 1))
 
@@ -75,7 +80,19 @@ class Filter(ABC):
             raise FrameError(f"expected an observation {self._looks}, got {y.shape}")
         if dt_s != self._dt_s:
             self._set_step(dt_s)
+        if self.parts:
+            y = self._passed(y)
         return self._advance(y)
+
+    def _passed(self, y: Array) -> Array:
+        """An observation without the parts that do not pass their gate."""
+        mean, S = self._expected()
+        shut, self.shut = shut_out(innovation_of(self.model, y, mean), S, self.parts)
+        return np.where(shut, np.nan, y)
+
+    def _expected(self) -> tuple[Array, Array]:
+        """By which parts are judged: as `foresee` over self._dt_s."""
+        return self._foresee()
 
     @property
     def gate(self) -> float:

@@ -48,6 +48,8 @@ class Guarded(Filter):
     def _advance(self, y: Array) -> Estimate:
         x, P = self.learned.x, self.learned.P
         made = self.learned.step(y, self._dt_s)
+        if self.learned.parts:
+            self.shut = self.learned.shut
         self._watch.see(made.nis, made.innovation)
         failed = self._watch.alarm | made.lost
         if np.count_nonzero(failed) or np.count_nonzero(self.fallen):

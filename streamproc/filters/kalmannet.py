@@ -27,13 +27,16 @@ from streamproc.filters.block import (
 from streamproc.filters.ekf import Ekf
 from streamproc.filters.filter import Estimate
 from streamproc.filters.lanes import LANES
+from streamproc.filters.parts import Part
 from streamproc.frame import Array
+from streamproc.on_demand import on_demand
 from streamproc.statespace.compiled import wrap_angle
 from streamproc.statespace.model import StateSpace
 
 if TYPE_CHECKING:
     from streamproc.filters.kalmannet_engine import Made, Net
 
+Base = Literal["none", "ekf", "scaled"]
 NET = "net_"  # what the names of the network's states begin with
 _STEP, _INNOVATION, _SEEN, _TOLD = range(4)  # rows of `looks`
 _EVOLUTION, _UPDATE = range(2)  # rows of `moves`
@@ -54,13 +57,23 @@ _AFTER = void(
 )  # fmt: skip
 
 
+def scales(raw: Array, parts: tuple[Part, ...]) -> Array:
+    """Of a scaled base's gain, (N, m): 1 at raw 0, from 0 to 2, one for each part."""
+    for part in parts:
+        at = list(part.components)
+        raw[:, at] = raw[:, at].mean(1, keepdims=True)
+    return np.asarray(1 + np.tanh(raw / 2))
+
+
 class KalmanNet(Ekf):
     """x = f(x) + K (y - h(f(x))), K and P from a network; all but it in float64.
 
     nis is against S = nis_scale (H (F P F' + Q) H' + R): the model's linearisation
     around the network's P. What is missing or gated the network is told as unseen.
     base "ekf": K is the gain of an extended Kalman filter at these very estimates, with
-    the model's noise, plus what the network makes; "none": the network's alone.
+    the model's noise, plus what the network makes; "scaled": that filter's gain, each
+    sensor's column times 0 to 2, as the network says, and its covariance is that of
+    the gain in use; "none": the network's alone.
     [Revach et al., KalmanNet, IEEE TSP 2022, section III]
     """
 
@@ -72,12 +85,13 @@ class KalmanNet(Ekf):
         *,
         gate: float = np.inf,
         nis_scale: float = 1.0,
-        base: Literal["none", "ekf"] = "none",
+        base: Base = "none",
     ) -> None:
         if not nis_scale > 0:
             raise ConfigError(f"nis_scale: expected a number > 0, got {nis_scale}")
         self._net, self._nis_scale = net, nis_scale
-        self._base = Ekf(model, tracks) if base == "ekf" else None
+        self._base = Ekf(model, tracks) if base != "none" else None
+        self._scaled = base == "scaled"
         super().__init__(model, tracks, gate=gate)
         self._y = np.full((tracks, model.m), np.nan)  # last seen, each component
         self._moves = np.zeros((2, tracks, model.n))
@@ -110,7 +124,7 @@ class KalmanNet(Ekf):
         update, net_gain, net_P = made
         if self._base is not None:
             update, net_gain = self._on_base(self._base, y, gated, prior, made)
-        _after(update, net_gain, net_P, now, x, gain, P, self._y, moves, lost)
+        _after()(update, net_gain, net_P, now, x, gain, P, self._y, moves, lost)
         self.x, self.P = x, P
         return Estimate(x, P, looks[_TOLD], nis, gain, gated, lost)
 
@@ -121,9 +135,33 @@ class KalmanNet(Ekf):
         base.x = self.x
         if gated.any():
             y = np.where(gated[:, None], np.nan, y)
+        if self._scaled:
+            return self._on_scaled(base, y, made)
         told = base.step(y, self._dt_s)
         update = (told.x - prior) + made.update
         return update.astype(np.float32), (told.gain + made.gain).astype(np.float32)
+
+    def _on_scaled(self, base: Ekf, y: Array, made: Made) -> tuple[Array, Array]:
+        """As the Joseph form says, P is larger by K (1 - s) S (1 - s) K'.
+
+        So the next Kalman gain makes up for a scale that was a bad one.
+        """
+        _, S = base.foresee(self._dt_s)
+        told = base.step(y, self._dt_s)
+        raw = (made.gain / self._net.ratio).mean(1)
+        scale = scales(raw, self.parts)[:, None]
+        rest, gain = told.gain * (1 - scale), told.gain * scale
+        base.P = base.P + rest @ S @ rest.swapaxes(1, 2)
+        v = np.where(np.isfinite(told.innovation), told.innovation, 0.0)
+        update = (gain * v[:, None]).sum(2)
+        return update.astype(np.float32), gain.astype(np.float32)
+
+    def _expected(self) -> tuple[Array, Array]:
+        """As the base sees it: so a network was trained."""
+        if self._base is None:
+            return self._foresee()
+        self._base.x = self.x
+        return self._base.foresee(self._dt_s)
 
     def _use(self, told: dict[str, Array]) -> None:
         super()._use(told)
@@ -200,7 +238,7 @@ def _ahead(n: int, m: int) -> Any:
     return ahead
 
 
-@njit(_AFTER, cache=True, nogil=True, error_model="numpy")
+@on_demand(njit(cache=True, nogil=True, error_model="numpy"), _AFTER)
 def _after(update, net_gain, net_P, now, x, gain, P, last, moves, lost):
     x_last, y, prior, seen = now
     tracks, n = x.shape

@@ -35,11 +35,15 @@ class Made(NamedTuple):
 
 
 class Net(ABC):
-    """A recurrent network for many tracks; its states live inside."""
+    """A recurrent network for many tracks; its states live inside.
+
+    ratio (n, m): unit of the gain's entries, by which a network's output is multiplied.
+    """
 
     n: int
     m: int
     tracks: int
+    ratio: Array
 
     @abstractmethod
     def step(
@@ -81,9 +85,10 @@ class NumbaNet(Net):
     def __init__(self, network: Network, tracks: int) -> None:
         n, m = len(network.scales.error), len(network.scales.observation)
         self.n, self.m, self.tracks = n, m, tracks
+        self.ratio = network.scales.ratio()
         lanes = tracks > EACH
         self._w, self._plan = planned(network, lanes)
-        self._call = steps.step_lanes() if lanes else steps.step_each
+        self._call = steps.step_lanes() if lanes else steps.step_each()
         sizes, self._first = first_states(network.weights)
         self._at: dict[str, slice] = {}
         end = 0

@@ -30,6 +30,7 @@ class OnnxNet(Net):
     def __init__(self, session: Session, network: Network, tracks: int) -> None:
         n, m = len(network.scales.error), len(network.scales.observation)
         self.n, self.m, self.tracks = n, m, tracks
+        self.ratio = network.scales.ratio()
         sizes, self._first = first_states(network.weights)
         looks = {"observation_step": m, "innovation": m}
         moves = {"evolution_step": n, "update_step": n, "seen": m}

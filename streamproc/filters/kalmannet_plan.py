@@ -32,6 +32,11 @@ class Scales(NamedTuple):
     center: Sequence[float]  # (n): of x, where the network is told of f(x)
     spread: Sequence[float]  # (n)
 
+    def ratio(self) -> Array:
+        """Unit of the gain's entries, (n, m)."""
+        error, look = np.array(self.error), np.array(self.observation)
+        return np.asarray(error[:, None] / look)
+
 
 class Planned(NamedTuple):
     """Weights (f4, starting at a cache line) and where each layer's stand."""

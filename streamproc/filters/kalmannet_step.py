@@ -23,6 +23,7 @@ from streamproc.filters.kalmannet_layers import (
     tall,
     update_and_gain,
 )
+from streamproc.on_demand import on_demand
 
 LANES = 128
 
@@ -158,7 +159,7 @@ _SIGNATURE: Any = void(
 )
 
 
-@njit(_SIGNATURE, cache=True, **OPTIONS)
+@on_demand(njit(cache=True, **OPTIONS), _SIGNATURE)
 def step_each(w, plan, looked, innovation, moved, updated, seen, prior, kept, work):
     """One track after the other, for few of them.
 

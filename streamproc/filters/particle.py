@@ -17,6 +17,7 @@ from streamproc.filters.cloud import draw, moments, move_cloud, new_room, step_c
 from streamproc.filters.draws import streams
 from streamproc.filters.filter import Estimate, Filter
 from streamproc.frame import Array
+from streamproc.on_demand import on_demand
 from streamproc.statespace.model import StateSpace
 
 _COUNTS = types.Array(uint64, 2, "C")
@@ -63,7 +64,7 @@ def _foresee(n: int, m: int) -> Any:
     return foresee
 
 
-@njit(_DRAW, cache=True, nogil=True, error_model="numpy")
+@on_demand(njit(cache=True, nogil=True, error_model="numpy"), _DRAW)
 def _draw(clouds, counts, indices, x, roots):
     normal = np.empty(x.shape[1])
     for k in range(len(indices)):
@@ -120,7 +121,7 @@ class Particle(Filter):
 
     def _reset(self, indices: Array) -> None:
         x, roots = self.x[indices], root_of(self.P[indices])
-        _draw(self._clouds, self._streams, indices, x, roots)
+        _draw()(self._clouds, self._streams, indices, x, roots)
 
     def _more(self, Q: Array) -> list[float]:
         root: list[float] = root_of(Q).ravel().tolist()

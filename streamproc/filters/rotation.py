@@ -25,9 +25,14 @@ def times(p: Quaternion, q: Quaternion) -> Quaternion:
 
 
 def turned(q: Quaternion, angle: Array) -> Quaternion:
-    """q after a turn about body axes by a rotation vector (3,) rad; of length 1."""
+    """q after a turn about body axes by a rotation vector (3,) rad; of length 1.
+
+    All NaN after a turn that is not finite.
+    """
     x, y, z = angle.tolist()
-    half = math.sqrt(x * x + y * y + z * z) / 2
+    half = math.hypot(x, y, z) / 2
+    if not math.isfinite(half):
+        return math.nan, math.nan, math.nan, math.nan
     scale = math.sin(half) / (2 * half) if half > 1e-12 else 0.5
     w, x, y, z = times(q, (math.cos(half), scale * x, scale * y, scale * z))
     norm = math.sqrt(w * w + x * x + y * y + z * z)
@@ -80,17 +85,40 @@ def angles_deg(q: Quaternion) -> tuple[float, float, float]:
 def levelled(up: Array, field: Array | None) -> Quaternion:
     """The attitude in which body sees `up` (3,) upwards and `field` (3,) northwards.
 
-    Earth axes: north, west, up. Without a field, or one that is vertical, x points as
-    far north as it can. [triad: Black, AIAA Journal 1964]
+    Earth axes: north, west, up. Without a field, or one that is vertical or zero, x
+    points as far north as it can. `up` must not be zero.
+    [triad: Black, AIAA Journal 1964]
     """
-    z = up / np.linalg.norm(up)
-    ahead = np.array((1.0, 0.0, 0.0)) if field is None else field
+    z = _unit(up)
+    bare = field is None or not field.any()
+    ahead = np.array((1.0, 0.0, 0.0)) if field is None or bare else _unit(field)
     north = ahead - z * (z @ ahead)
-    if np.linalg.norm(north) < 1e-6 * np.linalg.norm(ahead):
+    if np.linalg.norm(north) < 1e-6:
         axis = np.eye(3)[np.argmin(np.abs(z))]
         north = axis - z * (z @ axis)
     north = north / np.linalg.norm(north)
     return of_matrix(np.stack((north, np.cross(z, north), z)))
+
+
+def between(a: Array, b: Array) -> Array:
+    """The rotation vector (3,) rad that turns `a` (3,) the shortest way to `b` (3,).
+
+    Half a turn is about an axis that is some normal of theirs. Neither may be zero.
+    """
+    a, b = _unit(a), _unit(b)
+    axis, cosine = np.cross(a, b), float(a @ b)
+    sine = float(np.linalg.norm(axis))
+    if sine < 1e-9:
+        if cosine > 0:
+            return axis
+        axis = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])
+    return np.asarray(axis / np.linalg.norm(axis) * math.atan2(sine, cosine))
+
+
+def _unit(v: Array) -> Array:
+    """Of length 1; scaled first, for squares of what is tiny or huge are no numbers."""
+    scaled = v / np.abs(v).max()
+    return np.asarray(scaled / np.linalg.norm(scaled))
 
 
 def cross_matrix(v: Array) -> Array:

@@ -14,6 +14,7 @@ from numba import boolean, float64, int64, njit, types, void
 from streamproc.errors import ConfigError
 from streamproc.filters.chi_square import exceeded
 from streamproc.frame import Array
+from streamproc.on_demand import on_demand
 
 OUTLIER = 1e-3  # a nis rarer than that counts as one just so rare
 ALARM = 1e-9  # probability of the windowed sum of a true filter: what real noise,
@@ -90,7 +91,7 @@ class Watch:
 
     def see(self, nis: Array, innovation: Array) -> None:
         """Take in one step: nis (N,) and innovation (N, m), NaN where not seen."""
-        _see(
+        _see()(
             nis, innovation, self._limits, self._ring,
             self._sums, self._last, self._ratio, self._told,
         )  # fmt: skip
@@ -132,7 +133,7 @@ class Watch:
             own[...] = state[name]
 
 
-@njit(_SEE, cache=True, nogil=True, error_model="numpy")
+@on_demand(njit(cache=True, nogil=True, error_model="numpy"), _SEE)
 def _see(nis, innovation, limits, ring, sums, last, ratio, told):
     most, above, below, scale = limits
     tracks, window, _ = ring.shape

@@ -55,11 +55,11 @@ def machine() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    load = os.getloadavg()[0]
+    load, kernel = os.getloadavg()[0], os.uname()
     ranked = os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)
     return (
-        f"{model}, {os.cpu_count()} cores, load {load:.1f}, {platform.system()} "
-        f"{platform.release()}, Python {platform.python_version()}"
+        f"{model}, {os.cpu_count()} cores, load {load:.1f}, {kernel.sysname} "
+        f"{kernel.release}, Python {platform.python_version()}"
         + (", at real-time priority" if ranked else "")
     )
 

@@ -121,16 +121,16 @@ def _timed(node: OpenNode, frames: list[tuple[Frame, ...]], ask: Ask) -> dict[st
     start = time.perf_counter_ns()
     node(*frames[0])
     first_ms = (time.perf_counter_ns() - start) / 1e6
-    count = len(frames)
+    laps = _Laps(frames)
     for index in range(1, WARM):
-        node(*frames[index % count])
+        node(*laps.row(index))
     sharpen_timers()
     schedule = Schedule(ask.rate_hz, now_ns()) if ask.rate_hz else None
     took = array("q")
     before = time.process_time()
     begun = time.perf_counter_ns()
     for index in range(WARM, WARM + ask.calls):
-        given = frames[index % count]
+        given = laps.row(index)
         if schedule is not None:
             _sleep_until(schedule)
         start = time.perf_counter_ns()
@@ -145,8 +145,36 @@ def _timed(node: OpenNode, frames: list[tuple[Frame, ...]], ask: Ask) -> dict[st
         "cpu_s_per_mframe": (time.process_time() - before) / ask.calls * 1e6,
         "first_call_ms": first_ms,
         "overruns": schedule.overruns if schedule else 0,
-        "distinct_frames": min(count, ask.calls + WARM),
+        "distinct_frames": min(len(frames), ask.calls + WARM),
     }
+
+
+class _Laps:
+    """Rows of frames again and again, while their times and seqs go on."""
+
+    def __init__(self, rows: list[tuple[Frame, ...]]) -> None:
+        self._rows = rows
+        first, last = ([f.header for f in row] for row in (rows[0], rows[-1]))
+        ends = list(zip(first, last, strict=True))
+        span_ns = max(b.t0_ns - a.t0_ns for a, b in ends)
+        self._ns = span_ns + span_ns // max(len(rows) - 1, 1)
+        self._seqs = [b.seq - a.seq + 1 for a, b in ends]
+
+    def row(self, index: int) -> tuple[Frame, ...]:
+        """The frames of a call."""
+        lap, place = divmod(index, len(self._rows))
+        row = self._rows[place]
+        if not lap:
+            return row
+        return tuple(
+            Frame(
+                f.header._replace(
+                    seq=f.header.seq + lap * seqs, t0_ns=f.header.t0_ns + lap * self._ns
+                ),
+                f.arrays,
+            )
+            for f, seqs in zip(row, self._seqs, strict=True)
+        )
 
 
 def _sleep_until(schedule: Schedule) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from streamproc.errors import GraphError
 from streamproc.graph import Graph, build
-from streamproc.graph.spec import GraphSpec
+from streamproc.graph.spec import GraphSpec, NodeSpec
 from streamproc.measure.figures import QUANTILES
 from streamproc.node import Source
 from streamproc.nodes import kind as kind_of
@@ -18,6 +18,7 @@ from streamproc.runtime.supervisor import Supervisor
 
 WARM_S = 1.0  # left out of all latencies: connections, first calls
 ENOUGH = 0.97  # of the frames that were due have to be made
+WHOLE = 0.95  # of a trial a source has to last, for its rate to be one that holds
 GROWTH = 2.0  # a queue grows if latency does, from one half to the next,
 SLACK_US = 2000.0  # by more than this factor and this much
 MOST_DOUBLINGS, BISECTIONS = 14, 4
@@ -27,12 +28,22 @@ Told = Callable[[float, bool], None]
 
 
 def paced_nodes(spec: GraphSpec) -> dict[str, float | None]:
-    """Sources whose config has a rate_hz, and what it is in the file."""
+    """Sources that keep the rate_hz of their config, and what it is in the file.
+
+    Not those that only declare it: what is live comes when it comes.
+    """
     return {
         name: node.config.rate_hz
         for name, node in spec.nodes.items()
-        if issubclass(kind_of(node.kind), Source) and hasattr(node.config, "rate_hz")
+        if _keeps_pace(node)
     }
+
+
+def _keeps_pace(node: NodeSpec) -> bool:
+    kind = kind_of(node.kind)
+    if not issubclass(kind, Source) or not hasattr(node.config, "rate_hz"):
+        return False
+    return kind(replace(node.config, rate_hz=1.0)).pace_hz() is not None
 
 
 def at_rate(spec: GraphSpec, rate_hz: float) -> GraphSpec:
@@ -43,8 +54,9 @@ def at_rate(spec: GraphSpec, rate_hz: float) -> GraphSpec:
     rates = paced_nodes(spec)
     if not rates:
         raise GraphError(
-            f"{spec.path or spec.name}: no source has a rate_hz that could be changed; "
-            "leave --rate-hz and --highest out to measure it as it comes"
+            f"{spec.path or spec.name}: expected a source that keeps a rate_hz, got "
+            "none (live sources and recorded times have a pace of their own); leave "
+            "--rate-hz and --highest out to measure it as it comes"
         )
     top = max((rate for rate in rates.values() if rate), default=rate_hz)
     nodes = dict(spec.nodes)
@@ -94,6 +106,11 @@ def trial(spec: GraphSpec, seconds: float) -> dict[str, Any]:
     told = supervisor.run(seconds, halves.watch)
     summary = summarise(graph, told)
     ends = _ends(graph)
+    over = {
+        name: ended_s
+        for name, ended_s in _ended_s(graph, told).items()
+        if ended_s < WHOLE * seconds
+    }
     found = {
         "nodes": {
             name: {
@@ -110,7 +127,9 @@ def trial(spec: GraphSpec, seconds: float) -> dict[str, Any]:
         "dropped": sum(edge["dropped"] for edge in summary["edges"].values()),
         "lost": sum(edge["lost"] for edge in summary["edges"].values()),
         "skipped": sum(node["skipped"] for node in summary["nodes"].values()),
-        "made": _made(graph, summary, seconds),
+        "made": _made(graph, told, seconds),
+        "ended_s": over,
+        "idle": [name for name in ends if ends[name] and not _frames(summary, name)],
         "growth": _growth(halves, told, [name for name in ends if ends[name]]),
     }
     return {**found, "held": _held(found)}
@@ -145,14 +164,33 @@ def _after_warm(
     return {"n": rest.count, **named, "max_us": rest.quantile_us(1.0)}
 
 
-def _made(graph: Graph, summary: dict[str, Any], seconds: float) -> float:
-    """The least share, over paced sources, of the frames that were due."""
-    shares = [
-        summary["nodes"][name]["frames"] / max(rate * seconds, 1.0)
-        for name, node in graph.nodes.items()
-        if isinstance(node.node, Source) and (rate := node.node.pace_hz())
-    ]
-    return min(shares, default=1.0)
+def _frames(summary: Mapping[str, Any], name: str) -> int:
+    return int(summary["nodes"][name]["frames"])
+
+
+def _feed(graph: Graph, told: Mapping[str, Figures], name: str) -> dict[str, Any]:
+    """What a source's worker told of it last; empty if it is no source."""
+    feeds = told[graph.nodes[name].worker].last.get("feeds", {})
+    return dict(feeds.get(name, {}))
+
+
+def _ended_s(graph: Graph, told: Mapping[str, Figures]) -> dict[str, float]:
+    """After how long each source came to its end that did so by itself."""
+    fed = {name: _feed(graph, told, name).get("ended_s") for name in graph.nodes}
+    return {name: ended_s for name, ended_s in fed.items() if ended_s is not None}
+
+
+def _made(graph: Graph, told: Mapping[str, Figures], seconds: float) -> float | None:
+    """The least share, over paced sources, of the frames that were due.
+
+    Of one that ended, of those due until then. None where nothing has a pace.
+    """
+    ended_s, shares = _ended_s(graph, told), []
+    for name, node in graph.nodes.items():
+        if isinstance(node.node, Source) and (rate := node.node.pace_hz()):
+            due = rate * min(seconds, ended_s.get(name, seconds))
+            shares.append(_feed(graph, told, name).get("frames", 0) / max(due, 1.0))
+    return min(shares, default=None)
 
 
 def _growth(
@@ -170,8 +208,9 @@ def _growth(
 
 
 def _held(found: Mapping[str, Any]) -> bool:
-    """Whether nothing was lost and no queue grew."""
-    if found["dropped"] or found["lost"] or found["made"] < ENOUGH:
+    """Whether frames came to every end, none was lost and no queue grew."""
+    made = 1.0 if found["made"] is None else found["made"]
+    if found["dropped"] or found["lost"] or found["idle"] or made < ENOUGH:
         return False
     return all(
         later <= GROWTH * earlier + SLACK_US
@@ -184,13 +223,14 @@ def highest(
 ) -> tuple[float, dict[str, Any] | None]:
     """The highest rate that held, within 10 %, and its trial; (0, None) if none did.
 
-    told: called after every trial with its rate and whether it held.
+    told: called after every trial with its rate and whether it held. GraphError where
+    a source ends before its trial does: so short, nothing shows what would pile up.
     """
     best, top = (0.0, None), 0.0
     found: tuple[float, dict[str, Any] | None] = best
     rate_hz = from_hz
     for _ in range(MOST_DOUBLINGS):
-        made = trial(at_rate(spec, rate_hz), seconds)
+        made = _lasting(spec, rate_hz, seconds)
         told(rate_hz, made["held"])
         if not made["held"]:
             top = rate_hz
@@ -200,10 +240,22 @@ def highest(
     for _ in range(BISECTIONS if top else 0):
         low = found[0] or from_hz / 16
         rate_hz = (low * top) ** 0.5
-        made = trial(at_rate(spec, rate_hz), seconds)
+        made = _lasting(spec, rate_hz, seconds)
         told(rate_hz, made["held"])
         if made["held"]:
             found = rate_hz, made
         else:
             top = rate_hz
     return found
+
+
+def _lasting(spec: GraphSpec, rate_hz: float, seconds: float) -> dict[str, Any]:
+    made = trial(at_rate(spec, rate_hz), seconds)
+    if made["ended_s"]:
+        name, ended_s = next(iter(made["ended_s"].items()))
+        raise GraphError(
+            f"{spec.path or spec.name}: at {rate_hz:,.0f} Hz, expected frames of "
+            f"{name!r} for {seconds:g} s, got them for {ended_s:.1f} s; let it repeat "
+            "(file.source: repeat = true), or give it more"
+        )
+    return made

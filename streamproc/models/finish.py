@@ -20,6 +20,7 @@ from streamproc.filters.kalmannet import KalmanNet
 from streamproc.filters.kalmannet_engine import NumbaNet
 from streamproc.filters.kalmannet_plan import Network
 from streamproc.filters.kalmannet_plan import Scales as EngineScales
+from streamproc.filters.parts import parts_of
 from streamproc.filters.ukf import Ukf
 from streamproc.models.checkpoint import Progress, Score
 from streamproc.models.data import pool
@@ -99,8 +100,12 @@ def tracker(setting: Setting, trained: Trained, tracks: int) -> KalmanNet:
     scales = EngineScales(*(scale.tolist() for scale in setting.scales))
     network = Network(weights, scales, setting.recipe.network.position)
     net = NumbaNet(network, tracks)
-    base = setting.recipe.network.base
-    return KalmanNet(setting.model, net, tracks, nis_scale=trained.nis_scale, base=base)
+    config, model = setting.recipe.network, setting.model
+    scale, base = trained.nis_scale, config.base
+    made = KalmanNet(model, net, tracks, nis_scale=scale, base=base)
+    if config.gate is not None:
+        made.parts = parts_of(config.gate_parts, config.gate, model.m)
+    return made
 
 
 def _nis_scale(setting: Setting, weights: Weights) -> float:

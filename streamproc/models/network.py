@@ -15,7 +15,8 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from streamproc.schema import Min
+from streamproc.errors import ConfigError
+from streamproc.schema import Above, Min
 
 Weights = dict[str, Tensor]
 
@@ -35,7 +36,11 @@ class NetworkConfig:
     out_mult: width of the layer before the gain, per input of it.
     hidden: width of architecture 1's GRU, per entry of P and S.
     base: ekf, the network's gain is added to that of an extended Kalman filter with
-    the model's noise, which it thus begins as; none, as in the paper.
+    the model's noise, which it thus begins as; scaled, that filter's gain is
+    multiplied by 0 to 2, sensor by sensor, and its P is that of the gain in use,
+    for those who have little to learn from; none, as in the paper.
+    gate, gate_parts: as a tracker has them, for parts of the observation which the
+    base judges; what does not pass counts as not seen, in training as in service.
     position: components of f(x) that the network is told besides the paper's four
     features, for models whose error depends on where they are.
     """
@@ -44,8 +49,19 @@ class NetworkConfig:
     in_mult: Annotated[int, Min(1)] = 5
     out_mult: Annotated[int, Min(1)] = 40
     hidden: Annotated[int, Min(1)] = 10
-    base: Literal["none", "ekf"] = "none"
+    base: Literal["none", "ekf", "scaled"] = "none"
     position: tuple[int, ...] = ()
+    gate: Annotated[float, Above(0)] | None = None
+    gate_parts: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.gate is None) == bool(self.gate_parts):
+            raise ConfigError("gate and gate_parts: expected both or neither")
+        if self.gate_parts and self.base == "none":
+            raise ConfigError(
+                'gate_parts: expected base "ekf" or "scaled" with it, which judges, '
+                'got "none"'
+            )
 
 
 class Features(NamedTuple):

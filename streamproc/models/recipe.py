@@ -101,6 +101,8 @@ class TrainingConfig:
     length: of each, in steps.
     batch: chunks per iteration and seed.
     chunk: steps per chunk.
+    settle: steps run before a chunk, of which the network learns nothing but what it
+    then meets: errors that build up slowly, as those of a fix that is off for minutes.
     short_chunk: steps per chunk at first, while the network would still diverge.
     short_share: share of the iterations with short chunks.
     rate: highest learning rate of the one-cycle schedule.
@@ -112,6 +114,7 @@ class TrainingConfig:
     factor between 1 and this.
     nll: weight of the covariance's likelihood beside the squared error.
     components: of the state, whose squared error counts; without them, all.
+    evaluate_every: iterations between two evaluations; the best one is kept.
     patience: evaluations without a new best, in any seed, before it stops early.
     """
 
@@ -121,6 +124,7 @@ class TrainingConfig:
     length: Annotated[int, Min(2)] = 600
     batch: Annotated[int, Min(1)] = 32
     chunk: Annotated[int, Min(2)] = 100
+    settle: Annotated[int, Min(0)] = 0
     short_chunk: Annotated[int, Min(2)] = 20
     short_share: Annotated[float, Min(0), Max(1)] = 0.15
     rate: Annotated[float, Above(0)] = 2e-3
@@ -130,6 +134,7 @@ class TrainingConfig:
     spread: Annotated[float, Min(1)] = 1.0
     nll: Annotated[float, Min(0)] = 0.1
     components: tuple[Annotated[int, Min(0)], ...] = ()
+    evaluate_every: Annotated[int, Min(1)] = 50
     patience: Annotated[int, Min(1)] = 10
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from streamproc.filters.parts import Part, parts_of, shut_out
 from streamproc.models.network import (
     Features,
     NetworkConfig,
@@ -37,6 +38,17 @@ class Chunk(NamedTuple):
     truth: Tensor  # (time, n): NaN where not known
 
 
+class Carry(NamedTuple):
+    """All that one step hands to the next."""
+
+    x: Tensor  # (n)
+    last: Tensor  # (m): last seen, each component
+    evolution: Tensor  # (n)
+    update: Tensor  # (n)
+    states: tuple[Tensor, ...]
+    base_P: Tensor  # (n, n): of the base, f8
+
+
 class Rollout(NamedTuple):
     """Estimates of a chunk: (seed, track, time, ...)."""
 
@@ -45,6 +57,7 @@ class Rollout(NamedTuple):
     innovation: Tensor  # (m): zero where not seen
     prior_jacobian: Tensor  # (n, n): of f, along the way
     look_jacobian: Tensor  # (m, n)
+    carry: Carry  # of the last step
 
 
 class Dynamics:
@@ -120,26 +133,62 @@ class BaseGain:
     "none" is zero throughout. Its covariance begins as that of a track just begun.
     """
 
-    def __init__(self, model: StateSpace, kind: str, tracks: tuple[int, ...]) -> None:
-        self._on = kind == "ekf"
+    def __init__(
+        self, model: StateSpace, config: NetworkConfig, tracks: tuple[int, ...]
+    ) -> None:
+        self._on, self._scaled = config.base != "none", config.base == "scaled"
+        self._parts: tuple[Part, ...] = ()
+        if config.gate is not None:
+            self._parts = parts_of(config.gate_parts, config.gate, model.m)
         self._zero = torch.zeros(*tracks, model.n, model.m)
         matrices = (model.Q, model.R, model.begin(np.zeros(model.m))[1])
         self._Q, self._R, P = (torch.from_numpy(np.array(c)) for c in matrices)
-        self._P = P.expand(*tracks, -1, -1)
+        self.P = P.expand(*tracks, -1, -1)
 
-    def step(self, F: Tensor, H: Tensor, seen: Tensor) -> Tensor:
-        """Gain (..., n, m) for the next observation; zero columns where not seen."""
+    def passed(self, F: Tensor, H: Tensor, innovation: Tensor, seen: Tensor) -> Tensor:
+        """What of the next observation is seen (..., m), and passes its part's gate."""
+        if not self._parts:
+            return seen
+        F, H = F.double(), H.double()
+        S = H @ (F @ self.P @ F.mT + self._Q) @ H.mT + self._R
+        v = torch.where(seen, innovation.detach().double(), torch.nan)
+        m = seen.shape[-1]
+        rows = S.reshape(-1, m, m).numpy()
+        shut, _ = shut_out(v.reshape(-1, m).numpy(), rows, self._parts)
+        return seen & ~torch.from_numpy(shut).reshape(seen.shape)
+
+    def step(self, F: Tensor, H: Tensor, seen: Tensor, raw: Tensor) -> Tensor:
+        """Gain (..., n, m) for the next observation; zero columns where not seen.
+
+        raw (..., m): what the network says of the scale of each sensor's.
+        """
         if not self._on:
             return self._zero
         F, H = F.double(), torch.where(seen[..., None], H, 0.0).double()
-        prior = F @ self._P @ F.mT + self._Q
+        prior = F @ self.P @ F.mT + self._Q
         both = seen[..., :, None] & seen[..., None, :]
         R = torch.where(both, self._R, torch.eye(len(self._R), dtype=torch.float64))
         across = prior @ H.mT
-        gain = torch.linalg.solve(H @ across + R, across, left=False)
+        S = H @ across + R
+        gain = torch.linalg.solve(S, across, left=False)
         keep = torch.eye(F.shape[-1], dtype=torch.float64) - gain @ H
-        self._P = keep @ prior @ keep.mT + gain @ R @ gain.mT
-        return torch.where(seen[..., None, :], gain, 0.0).float()
+        self.P = keep @ prior @ keep.mT + gain @ R @ gain.mT
+        gain = torch.where(seen[..., None, :], gain, 0.0)
+        if not self._scaled:
+            return gain.float()
+        scale = self._scale(raw)[..., None, :]
+        rest = gain * (1 - scale.detach())
+        self.P = self.P + rest @ S @ rest.mT
+        return (gain * scale).float()
+
+    def _scale(self, raw: Tensor) -> Tensor:
+        """As the engine's `scales`, with a gradient."""
+        for part in self._parts:
+            at = torch.zeros(raw.shape[-1], dtype=torch.bool)
+            at[list(part.components)] = True
+            mean = raw[..., at].mean(-1, keepdim=True)
+            raw = torch.where(at, mean, raw)
+        return 1 + torch.tanh(raw.double() / 2)
 
 
 def unroll(
@@ -148,14 +197,21 @@ def unroll(
     scales: Scales,
     dynamics: Dynamics,
     chunk: Chunk,
+    carry: Carry | None = None,
 ) -> Rollout:
-    """KalmanNet over every track of a chunk, as the engine will run it."""
+    """KalmanNet over every track of a chunk, as the engine will run it.
+
+    carry: of the chunk before this one, to go on from; its start then says nothing.
+    """
     model = dynamics.model
     tracks = chunk.start.shape[:-1]
-    x, last = chunk.start, chunk.first
-    base = BaseGain(model, config.base, tuple(tracks))
-    evolution = update = torch.zeros_like(x)
-    states = first_states(config, model.n, model.m, tuple(tracks))
+    base = BaseGain(model, config, tuple(tracks))
+    ratio = scales.error[:, None] / scales.observation
+    if carry is None:
+        still = torch.zeros_like(chunk.start)
+        states = first_states(config, model.n, model.m, tuple(tracks))
+        carry = Carry(chunk.start, chunk.first, still, still, states, base.P)
+    x, last, evolution, update, states, base.P = carry
     seen_all = torch.isfinite(chunk.y)
     made: list[tuple[Tensor, ...]] = []
     for t in range(chunk.y.shape[-2]):
@@ -163,22 +219,26 @@ def unroll(
         looked, H = dynamics.look(prior)
         seen = seen_all[..., t, :]
         y = torch.where(seen, chunk.y[..., t, :], looked.detach())
-        innovation = torch.where(seen, dynamics.difference(y, looked), 0.0)
+        innovation = dynamics.difference(y, looked)
+        seen = base.passed(F, H, innovation, seen)
+        innovation = torch.where(seen, innovation, 0.0)
         walked = torch.where(seen, dynamics.difference(y, last), 0.0)
         features = Features(walked, innovation, evolution, update, seen.float(), prior)
         out = gain_step(weights, config, scales, features, states)
-        known = base.step(F, H, seen)
-        states, update = (
-            out.states,
-            out.update + (known @ innovation[..., None])[..., 0],
-        )
+        states, moved = out.states, out.update
+        known = base.step(F, H, seen, (out.gain / ratio).mean(-2))
+        if config.base == "scaled":
+            moved = torch.zeros_like(moved)
+        update = moved + (known @ innovation[..., None])[..., 0]
         evolution, x = prior + update - x, prior + update
         last = torch.where(seen, y, last)
         made.append((x, out.told, innovation, F, H))
     axis = len(tracks)
-    columns = [torch.stack(column, axis) for column in zip(*made, strict=True)]
-    factor = _factors(weights, scales, columns[1])
-    return Rollout(columns[0], factor, *columns[2:])
+    columns = (torch.stack(column, axis) for column in zip(*made, strict=True))
+    walk, told, innovations, F_all, H_all = columns
+    factor = _factors(weights, scales, told)
+    carry = Carry(x, last, evolution, update, states, base.P)
+    return Rollout(walk, factor, innovations, F_all, H_all, carry)
 
 
 def _factors(weights: Weights, scales: Scales, told: Tensor) -> Tensor:

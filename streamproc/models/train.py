@@ -21,6 +21,7 @@ from streamproc.models.network import Scales, Weights, initial
 from streamproc.models.noise import grid
 from streamproc.models.recipe import Recipe
 from streamproc.models.rollout import (
+    Carry,
     Chunk,
     Dynamics,
     Rollout,
@@ -36,7 +37,6 @@ TRAIN_SEED = 1000
 VALIDATION_SEED = 2000
 VALIDATION_TRACKS = 10
 VALIDATION_STEPS = 600
-EVALUATE_EVERY = 50
 FIRST_RATE, LAST_RATE = 1 / 10, 1 / 1000  # of the highest
 WARM_SHARE = 0.3  # of the iterations, in which the rate rises
 SETTLED = 20  # steps of a validation track that are not scored
@@ -105,12 +105,12 @@ def _check_fit(recipe: Recipe, model: StateSpace, data: Pool) -> None:
 
 def _check_enough(recipe: Recipe, train: Pool, held: Pool) -> None:
     """Trajectories that are longer than a chunk, and something to validate on."""
-    steps, chunk = train.shape[1], recipe.training.chunk
+    steps, chunk = train.shape[1], recipe.training.settle + recipe.training.chunk
     if steps <= chunk:
         raise ArtifactError(
             f"recipe {recipe.name!r}: expected training trajectories of more than "
-            f"{chunk} frames (training.chunk), got {steps}; record longer ones, or "
-            "train on shorter chunks"
+            f"{chunk} frames (training.settle and chunk), got {steps}; record longer "
+            "ones, or train on shorter chunks"
         )
     if not np.isfinite(held.clean[:, SETTLED + 2 :]).any():
         raise ArtifactError(
@@ -186,7 +186,7 @@ def train(
         progress.seconds = time.monotonic() - began
         score = None
         last = progress.iteration == config.iterations
-        if progress.iteration % EVALUATE_EVERY == 0 or last:
+        if progress.iteration % config.evaluate_every == 0 or last:
             score = _evaluate(setting, progress, loss)
             _remember(adam, progress)
             if checkpoint is not None:
@@ -197,7 +197,7 @@ def train(
 
 def _settled(progress: Progress, recipe: Recipe) -> bool:
     """No seed has had a new best for a while, after the rate has begun to fall."""
-    past = recipe.training.patience * EVALUATE_EVERY
+    past = recipe.training.patience * recipe.training.evaluate_every
     if progress.iteration < 0.5 * recipe.training.iterations + past:
         return False
     errors = np.array([score.error_db for score in progress.history])
@@ -232,6 +232,7 @@ def _iterate(
     config = setting.recipe.training
     short = progress.iteration < config.short_share * config.iterations
     steps = min(config.short_chunk, config.chunk) if short else config.chunk
+    steps += config.settle
     drawing = Drawing(setting.model, config, setting.scales.error.double().numpy())
     rngs = [np.random.default_rng((seed, progress.iteration)) for seed in setting.seeds]
     chunk = chunks(setting.train, drawing, steps, rngs)
@@ -245,9 +246,29 @@ def _iterate(
     return tuple(losses.tolist())
 
 
-def _run(setting: Setting, weights: Weights, chunk: Chunk) -> Rollout:
+def _run(
+    setting: Setting, weights: Weights, chunk: Chunk, carry: Carry | None = None
+) -> Rollout:
     network = setting.recipe.network
-    return unroll(weights, network, setting.scales, setting.dynamics, chunk)
+    return unroll(weights, network, setting.scales, setting.dynamics, chunk, carry)
+
+
+def _settled_run(
+    setting: Setting, weights: Weights, chunk: Chunk
+) -> tuple[Rollout, Chunk]:
+    """What counts of a chunk: behind the steps in which the filter settles.
+
+    Those have no gradient, but the errors they end with are those of a filter in
+    service, slow ones too.
+    """
+    settle = setting.recipe.training.settle
+    if not settle:
+        return _run(setting, weights, chunk), chunk
+    early = chunk._replace(y=chunk.y[:, :, :settle], truth=chunk.truth[:, :, :settle])
+    rest = chunk._replace(y=chunk.y[:, :, settle:], truth=chunk.truth[:, :, settle:])
+    with torch.no_grad():
+        carry = _run(setting, weights, early).carry
+    return _run(setting, weights, rest, carry), rest
 
 
 def _loss(setting: Setting, weights: Weights, chunk: Chunk) -> Tensor:
@@ -257,7 +278,7 @@ def _loss(setting: Setting, weights: Weights, chunk: Chunk) -> Tensor:
     gain minimises the squared error and nothing else.
     """
     config = setting.recipe.training
-    rollout = _run(setting, weights, chunk)
+    rollout, chunk = _settled_run(setting, weights, chunk)
     if config.objective == "innovation":
         square = (rollout.innovation / setting.scales.observation) ** 2
         fit = square.mean((1, 2, 3))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from streamproc.errors import PlacementError
 from streamproc.frame import Array, Frame, Signature
 from streamproc.node import Node
+from streamproc.nodes.batches import Ratio
 from streamproc.nodes.exhibits import Exhibit, exhibit_of
 from streamproc.nodes.score import Metric, Score, ScoreConfig
 from streamproc.schema import Min
 
 LEARNED, CLASSICAL, SHOWN = "learned.", "classical.", "shown."  # in the state
+RATIO = "ratio"
+DB = 10 / math.log(10)  # in a relative change of a power
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +24,7 @@ class CompareConfig:
     """What to count, from when, and what to draw.
 
     metric: mse_db per component, nmse_db relative to the truth's energy, psnr_db to
-    its largest magnitude so far, ser of symbols.
+    its largest magnitude so far, ser of symbols, rmse of vectors.
     skip: frames left out at the beginning.
     array: of both estimates; where one has no "data", its "x" stands for that.
     components: which of the last dimension count; without them, all.
@@ -88,14 +92,19 @@ class Compare(Node[CompareConfig]):
         self._learned.open(device)
         self._classical.open(device)
         self._shown = exhibit_of(*self._asked)
+        self._ratio = Ratio()
 
     def process(
         self, truth: Frame, learned: Frame, classical: Frame, observation: Frame
     ) -> None:
         wanted, found = self._learned.matched(truth, learned)
         _, rival = self._classical.matched(truth, classical)
-        self._learned.process(truth, learned)
+        before = self._learned.error, self._classical.error
+        scored = self._learned.process(truth, learned)
         self._classical.process(truth, classical)
+        if scored is not None:
+            errors = self._learned.error, self._classical.error
+            self._ratio.add(errors[0] - before[0], errors[1] - before[1])
         if self._shown is not None:
             seen = observation.arrays[self._observed]
             self._shown.add(
@@ -114,32 +123,42 @@ class Compare(Node[CompareConfig]):
             **{LEARNED + name: one for name, one in self._learned.state.items()},
             **{CLASSICAL + name: one for name, one in self._classical.state.items()},
             **{SHOWN + name: one for name, one in shown.items()},
+            RATIO: self._ratio.state,
         }
 
     @state.setter
     def state(self, state: dict[str, Array]) -> None:
         self._learned.state = _part(state, LEARNED)
         self._classical.state = _part(state, CLASSICAL)
+        self._ratio.state = state[RATIO]
         if self._shown is not None:
             self._shown.state = _part(state, SHOWN)
 
     def report(self) -> dict[str, float]:
         """Both, and what was gained: dB, or how many times fewer errors.
 
-        Less than 0 dB, or than once, where learning loses.
+        Less than 0 dB, or than once, where learning loses. gain_se: its standard
+        error, over batches of frames.
         """
         learned, classical = self._learned.value, self._classical.value
+        relative_se, gain_se = self._ratio.relative_se, math.nan
         if self.config.metric == "ser":
-            gain = classical / learned if learned else float("nan")
-        elif self.config.metric == "psnr_db":
-            gain = learned - classical
+            gain_se = relative_se * classical / learned if learned else math.nan
+            gain = classical / learned if learned else math.nan
         else:
-            gain = classical - learned
+            gain_se = DB * relative_se
+            if self.config.metric == "rmse":
+                both = learned and classical
+                gain = 20 * math.log10(classical / learned) if both else math.nan
+            else:
+                gain = classical - learned
+                gain = -gain if self.config.metric == "psnr_db" else gain
         frames = self._learned.report()["frames"]
         return {
             "learned": learned,
             "classical": classical,
             "gain": gain,
+            "gain_se": gain_se,
             "frames": frames,
         }
 

@@ -75,6 +75,14 @@ def has_header(part: Part) -> bool:
     return bytes(memoryview(part)[:2]) == MAGIC.to_bytes(2, "little")
 
 
+def is_tagged(part: Part) -> bool:
+    """Whether a part has a tag header that can be read, by all appearances."""
+    try:
+        return has_header(part) and bool(read_tagged(part))
+    except WireError:
+        return False
+
+
 def tag_header(offset: int) -> bytes:
     """Of a part whose first item has this offset and which has no tags."""
     return _HEADER.pack(MAGIC, VERSION, offset, 0)

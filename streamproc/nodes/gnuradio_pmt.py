@@ -16,6 +16,7 @@ from streamproc.errors import WireError
 
 MOST_VALUES = 4096  # in all that a reader reads
 MOST_DEPTH = 8
+MOST_SYMBOL = 1024  # bytes; GNU Radio's own names have a dozen
 TRUE, FALSE, SYMBOL, INT32, DOUBLE, COMPLEX, NIL = range(7)
 PAIR, VECTOR, DICT, UNIFORM, UINT64, TUPLE, INT64 = range(7, 14)
 _SINGLE: dict[int, struct.Struct] = {
@@ -79,9 +80,7 @@ class PmtReader:
         if code in _SINGLE:
             return self.unpack(_SINGLE[code])[0]
         if code == SYMBOL:
-            return bytes(self.take(*self.unpack(_LENGTH))).decode(
-                errors="backslashreplace"
-            )
+            return self._symbol()
         if code == COMPLEX:
             return list(self.unpack(_COMPLEX))
         if code == UNIFORM:
@@ -109,6 +108,15 @@ class PmtReader:
         self._left -= values
         if self._left < 0:
             raise WireError(f"tags hold more than {MOST_VALUES} values")
+
+    def _symbol(self) -> str:
+        (size,) = self.unpack(_LENGTH)
+        text = self.take(size)
+        if size > MOST_SYMBOL:
+            raise WireError(
+                f"expected symbols of up to {MOST_SYMBOL} bytes, got {size}"
+            )
+        return bytes(text).decode(errors="replace")
 
     def _next_is(self, code: int) -> bool:
         found = self.take(1)[0] == code

@@ -41,6 +41,11 @@ class Room:
         """Whether the frame is whole."""
         return self._have == self.items
 
+    @property
+    def empty(self) -> bool:
+        """Whether no frame is begun."""
+        return not self._have
+
     def discard(self) -> int:
         """Throw away what is there; how many items that were."""
         lost = self._have

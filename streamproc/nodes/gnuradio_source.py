@@ -13,7 +13,12 @@ from streamproc.errors import GraphError, WireError
 from streamproc.frame import DTYPES, Array, Frame, Signature
 from streamproc.nodes.bell import Bell
 from streamproc.nodes.declared import Declared, fixed
-from streamproc.nodes.gnuradio_parts import Sending, has_header, read_tagged
+from streamproc.nodes.gnuradio_parts import (
+    Sending,
+    has_header,
+    is_tagged,
+    read_tagged,
+)
 from streamproc.nodes.gnuradio_room import Room
 from streamproc.nodes.live import LiveSource
 from streamproc.nodes.zmq_place import check_keys, place_of, refusals
@@ -24,7 +29,9 @@ from streamproc.wire import Part
 
 USUAL_LIMIT = 1 << 20  # bytes of a part: GNU Radio's buffers are 32 or 64 KiB
 LONGEST_FILL = 1 << 22  # items; a longer gap is filled modulo `align` only
-_PER_CALL = 256  # sendings read in one process(), so that others get their turn
+# Read in one process() at most, so that others get their turn: sendings, and for how
+# long, as a hostile one may take long to refuse.
+_PER_CALL, _CALL_NS = 256, 5_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +48,8 @@ class GnuradioSourceConfig(Declared):
     vlen: samples of an item; the sink's vector length
     align: frames begin at offsets that are a multiple of it, as pilots do
     on_gap: cut throws a frame that was begun away; fill puts NaN where items are
-    missing, so that what comes after keeps its place
+    missing, so that what comes after keeps its place; both throw it away where the
+    flow graph began again, and fill goes on at the same place within `align`
     dtype: of the samples
     dims: names and sizes of a frame, all of them known
     unit: of the samples; empty: not stated
@@ -120,7 +128,8 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
         self._rest: Sending | None = None  # of the last sending, what has no frame yet
         self._blank = 0  # items to be filled before it
         self._next: int | None = None  # the offset that should come next
-        self._hurried = False
+        self._phase = 0  # offsets at which a frame may begin, modulo align
+        self._hurried = self._warned = False
 
     def accept(self) -> Signature:
         place_of(self.config)
@@ -182,6 +191,7 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
     def process(self) -> Frame | None:
         plain = self._opened()
         self._hurried = False
+        end_ns = time.monotonic_ns() + _CALL_NS
         for _ in range(_PER_CALL):
             if self._moved():
                 return self._full()
@@ -191,6 +201,8 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
             sending = self._read(parts)
             if sending is not None:
                 self._follow(sending)
+            if time.monotonic_ns() > end_ns:
+                break
         self._hurried = True
         return None
 
@@ -204,8 +216,6 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
             self._check(sending, parts[-1])
         except WireError as error:
             self._refuse("refused_wire", str(error))
-            if self._counts["refused_wire"] == 1:
-                self._notice(f"refused what came: {error}")
             return None
         self._counts["sendings"] += 1
         return sending
@@ -213,6 +223,12 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
     def _offset(self, part: Part) -> Sending:
         if self.config.tags:
             return read_tagged(part)
+        if not self._warned and is_tagged(part):
+            self._warned = True
+            self._notice(
+                "what comes looks like tag headers, and is taken for items (tags = "
+                "false); if the sink has pass_tags = True, say tags = true"
+            )
         return Sending(self._next or 0, memoryview(part).cast("B"), [])
 
     def _check(self, sending: Sending, part: Part) -> None:
@@ -239,7 +255,7 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
         self._next = sending.offset + len(sending.items) // self._item_bytes
         self._rest = sending
         if expected is None:
-            self._skip(-sending.offset % self.config.align)
+            self._skip((self._phase - sending.offset) % self.config.align)
             return
         missing = sending.offset - expected
         if not missing:
@@ -247,11 +263,13 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
         self._counts["gaps" if missing > 0 else "restarts"] += 1
         self._counts["missing"] += max(0, missing)
         self._cut = True
-        if self.config.on_gap == "cut":
+        fill = self.config.on_gap == "fill"
+        if missing < 0 or not fill:
+            self._phase = self._room.begins if fill else 0
             self._counts["cut"] += self._room.discard()
-            self._skip(-sending.offset % self.config.align)
+            self._skip((self._phase - sending.offset) % self.config.align)
             return
-        whole = 0 < missing <= LONGEST_FILL
+        whole = missing <= LONGEST_FILL
         self._blank = missing if whole else missing % self.config.align
         self._counts["filled"] += self._blank
 
@@ -296,11 +314,19 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
         frame.header = frame.header._replace(meta=meta)
         return self._mend(frame)
 
+    def _begun(self) -> int:
+        """The offset of the first item that no frame has yet."""
+        if not self._room.empty:
+            return self._room.begins
+        if self._rest is not None:
+            return self._rest.offset - self._blank
+        return self._next or 0
+
     @property
     def state(self) -> dict[str, Array]:
         # Items of a frame begun die with the process: they count as missing then.
         known = self._next is not None
-        begun = self._room.begins if known else 0
+        begun = self._begun() if known else self._phase
         state = {"counts": self._counts.array, "next": np.array([begun, known])}
         return {**state, "clock": self._room.clock}
 
@@ -309,6 +335,7 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
         self._counts.array = state["counts"]
         self._cut = True
         begun, known = map(int, state["next"])
+        self._phase = begun
         self._resume(begun if known else None)
         self._room.clock = state["clock"]
 
@@ -319,6 +346,7 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
 
     def _resume(self, offset: int | None) -> None:
         self._next = offset if self.config.tags else None
+        self._room.begins = offset or 0
 
     def close(self) -> None:
         if self._in is not None:

@@ -16,6 +16,7 @@ from streamproc.filters.kalmannet import KalmanNet as KalmanNetFilter
 from streamproc.filters.kalmannet_engine import Net, NumbaNet
 from streamproc.filters.kalmannet_onnx import OnnxNet
 from streamproc.filters.kalmannet_plan import Network, Scales
+from streamproc.filters.parts import parts_of
 from streamproc.nodes.tracking import DEGRADED, Tracker, TrackingConfig, on_cpu, some
 from streamproc.schema import plain
 from streamproc.statespace import StateSpace, model
@@ -64,14 +65,17 @@ class KalmanNet(Tracker[KalmanNetConfig]):
 
     def new_filter(self, tracks: int, gate: float, device: str) -> Filter:
         on_cpu("kalmannet", device)
+        network = self._artifact.card.network
         learned = KalmanNetFilter(
             self.model,
             self._net(tracks),
             tracks,
             gate=gate,
             nis_scale=self._artifact.card.nis_scale,
-            base=self._artifact.card.network.base,
+            base=network.base,
         )
+        if network.gate is not None:
+            learned.parts = parts_of(network.gate_parts, network.gate, self.model.m)
         self._guarded = Guarded(learned) if self.config.guard else None
         return self._guarded or learned
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar, TypeVar
 
 import numpy as np
@@ -14,6 +15,8 @@ from streamproc.wire import MAX_SEQ
 ConfigT = TypeVar("ConfigT")
 
 UNKNOWN = -1  # the seq of a frame whose sender gave none
+NEWS_S = 60.0  # between two notices of refusals for the same cause
+MOST_WHY = 300  # characters of a notice that a stranger may have a say in
 
 
 class Counts(dict[str, int]):
@@ -43,6 +46,8 @@ class LiveSource(Source[ConfigT]):
     What was on its way into a process that died is gone, and how much it was nobody
     can tell: the first frame after a restart is flagged as coming after a gap.
 
+    Why something was refused is said at once, and then once a minute for each cause.
+
     last_refusal: why something was refused last, in words.
     """
 
@@ -53,18 +58,28 @@ class LiveSource(Source[ConfigT]):
         super().__init__(config)
         self._counts = Counts(*self.counted)
         self._cut = False
+        self._forget()
+
+    def _forget(self) -> None:
         self.last_refusal = ""
+        self._unsaid: dict[str, int] = {}
+        self._said_s: dict[str, float] = {}
 
     def _start(self, device: str) -> None:
         if device != "cpu":
             raise PlacementError(f"sources run on 'cpu' only, not on {device!r}")
         self._counts = Counts(*self.counted)
         self._cut = False
-        self.last_refusal = ""
+        self._forget()
 
     def _refuse(self, cause: str, why: str) -> Frame | None:
         self._counts[cause] += 1
         self.last_refusal = why
+        new = self._unsaid[cause] = self._unsaid.get(cause, 0) + 1
+        now_s = time.monotonic()
+        if now_s - self._said_s.get(cause, float("-inf")) >= NEWS_S:
+            self._said_s[cause], self._unsaid[cause] = now_s, 0
+            self._notice(f"{new} x {cause}, the last: {_plain(why)}")
         return None
 
     def _notice(self, text: str) -> None:
@@ -99,6 +114,12 @@ class LiveSource(Source[ConfigT]):
     def report(self) -> dict[str, float]:
         """Everything counted, by name."""
         return self._counts.report()
+
+
+def _plain(text: str) -> str:
+    """Short, and without what a terminal would obey."""
+    text = "".join(c if c.isprintable() else "?" for c in text[: MOST_WHY + 1])
+    return text if len(text) <= MOST_WHY else f"{text[: MOST_WHY - 3]}..."
 
 
 def flag(frame: Frame, flag: Flags) -> None:

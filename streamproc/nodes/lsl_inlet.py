@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,13 +14,13 @@ import numpy as np
 from streamproc.errors import PlacementError
 from streamproc.frame import Array
 from streamproc.nodes.bell import Bell
-from streamproc.nodes.lsl_place import Reach, confined
+from streamproc.nodes.lsl_place import confined, strangers
 
 MOST_HELD = 1 << 12  # chunks that wait here; more wait in LSL's own buffer
 BUFFER_S = 360  # LSL's own, which then throws the oldest away
 CHUNK = 1024
 LOOK_S, PULL_S, OPEN_S = 0.5, 0.1, 10.0
-CORRECT_S = 5.0  # between two looks at the other machine's clock
+CORRECT_S, ANSWER_S = 5.0, 1.0  # between two looks at the other machine's clock
 STEP_S = 1e-3  # by how far its offset must have moved to be taken anew
 
 
@@ -51,21 +51,25 @@ class Inlet:
         self,
         lsl: Any,
         predicate: str,
-        reach: Reach,
         choose: Callable[[Any], list[int]],
         bell: Bell,
     ) -> None:
         self._lsl = lsl
         self._predicate = predicate
-        self._reach = reach
         self._choose = choose
         self._bell = bell
         self.queue: deque[Samples | Event] = deque()
         self.refusal = ""
+        self._held = False
         self.settled = threading.Event()  # found or refused for the first time
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lsl", daemon=True)
         self._thread.start()
+
+    @property
+    def dead(self) -> bool:
+        """Whether its thread has ended of something that it cannot mend."""
+        return not self._thread.is_alive() and not self._stopped.is_set()
 
     def stop(self) -> None:
         """Read no more; returns when the thread is done."""
@@ -82,6 +86,13 @@ class Inlet:
             self.settled.set()
 
     def _run(self) -> None:
+        try:
+            self._look()
+        finally:
+            self.settled.set()
+            self._bell.ring()
+
+    def _look(self) -> None:
         while not self._stopped.is_set():
             found = self._lsl.resolve_bypred(self._predicate, 1, LOOK_S)
             if not found:
@@ -89,23 +100,30 @@ class Inlet:
             try:
                 self._read(found[0])
             except (ValueError, PlacementError) as error:
+                if self._held:
+                    raise
                 if str(error) != self.refusal:
                     self.refusal = str(error)
                     self._event("refused", self.refusal)
                 self._stopped.wait(LOOK_S)
             except RuntimeError as error:  # its LostError among them
-                self._event("lost", str(error))
+                if self._held:
+                    self._held = False
+                    self._event("lost", str(error))
+                self._stopped.wait(PULL_S)  # it may answer while it goes away
 
     def _read(self, info: Any) -> None:
         lsl = self._lsl
-        with confined() if self._reach == "machine" else nullcontext():
+        with confined():
             inlet = lsl.StreamInlet(info, max_buflen=BUFFER_S, recover=False)
             whole = inlet.info(OPEN_S)
             channels = self._choose(whole)
             inlet.open_stream(OPEN_S)
+            near(whole)
             correction_s = inlet.time_correction(OPEN_S)
         self.refusal = ""
-        self._event("found", f"{whole.name()} of {whole.hostname()}")
+        self._held = True
+        self._event("found", f"{whole.name()!r:.60} of {whole.hostname()!r:.60}")
         looked_s = time.monotonic()
         every = channels == list(range(whole.channel_count()))
         while not self._stopped.is_set():
@@ -120,9 +138,27 @@ class Inlet:
                 self._put(Samples(taken, stamps_s + correction_s))
             if time.monotonic() - looked_s > CORRECT_S:
                 looked_s = time.monotonic()
-                now_s = inlet.time_correction(OPEN_S)
+                now_s = self._correction(inlet, correction_s)
                 if abs(now_s - correction_s) > STEP_S:
                     correction_s = now_s
+
+    def _correction(self, inlet: Any, known_s: float) -> float:
+        """The clock's offset; what is known of it, where nobody answers in time."""
+        try:
+            return float(inlet.time_correction(ANSWER_S))
+        except self._lsl.util.TimeoutError:
+            return known_s
+
+
+def near(info: Any) -> None:
+    """ValueError if the stream that an inlet of ours reads is another machine's."""
+    port = re.search(r"<v4data_port>(\d+)<", info.as_xml())
+    far = strangers(int(port[1]) if port else 0)
+    if far or not port:
+        raise ValueError(
+            f"LSL stream {info.name()!r:.60}: expected one of this machine, got one of "
+            f"{', '.join(far) or 'nowhere'}"
+        )
 
 
 def labels(info: Any) -> list[str]:

@@ -1,63 +1,62 @@
 """The lab streaming layer's library, kept to this machine, and its clock.
 
-LSL has no keys: its outlets listen on every address, and whoever reaches one may read.
-So the sockets that it opens here are bound to the loopback interface right after.
+LSL has no keys: its outlets and inlets listen on every address, and whoever reaches one
+may read or answer. liblsl has no setting for that. So the sockets that it opens here
+are bound to the loopback interface right after, which needs no privilege, and whoever
+was quicker is cut off.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from streamproc.errors import PlacementError
-
-Reach = Literal["machine", "network"]
+from streamproc.frame import Array
 
 # numpy's names of LSL's channel formats, by their numbers in its header; no strings
 FORMATS = {1: "f4", 2: "f8", 4: "i4", 5: "i2", 6: "i1", 7: "i8"}
 
-_SCOPES = {"machine": "machine", "network": "site"}
 _CONFIG = """[multicast]
-ResolveScope = {}
+ResolveScope = machine
 [ports]
-IPv6 = {}
+IPv6 = disable
 [log]
 level = -2
 """
 _LOOPBACK = b"lo\0"
 _ANYWHERE = ("0.0.0.0", "::")
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_SETTLE_S = 0.02
 _TRIES = 9
 
-_reaches: list[Reach] = []  # of this process, once the library is loaded
+_loaded: list[Any] = []
 
 
-def library(reach: Reach | None) -> Any:
-    """pylsl, loaded so that it looks for streams no further than `reach`.
+def library() -> Any:
+    """pylsl, loaded so that it looks for streams on this machine only.
 
-    None: as it is loaded already, or on this machine. PlacementError where it is not
-    installed, or was loaded with another reach.
+    PlacementError where it is not installed.
     """
-    wanted: Reach = reach or (_reaches[0] if _reaches else "machine")
-    if _reaches and wanted != _reaches[0]:
-        raise PlacementError(
-            f"LSL looks on the {_reaches[0]} in this process, not on the {wanted}; "
-            "give nodes of another reach a worker of their own"
-        )
-    try:
-        import pylsl
-    except (ImportError, RuntimeError, OSError) as error:
-        raise PlacementError(
-            f"LSL is not to be had: {error}; pip install 'streamproc[lsl]'"
-        ) from error
-    if not _reaches:
-        ipv6 = "disable" if wanted == "machine" else "allow"
-        pylsl.set_config_content(_CONFIG.format(_SCOPES[wanted], ipv6))
-        _reaches.append(wanted)
-    return pylsl
+    if not _loaded:
+        try:
+            import pylsl
+        except (ImportError, RuntimeError, OSError) as error:
+            raise PlacementError(
+                f"LSL is not to be had: {error}; pip install 'streamproc[lsl]'"
+            ) from error
+        pylsl.set_config_content(_CONFIG)
+        _loaded.append(pylsl)
+    return _loaded[0]
 
 
 @contextmanager
@@ -67,23 +66,66 @@ def confined() -> Iterator[None]:
     PlacementError where the system does not do that for us.
     """
     before = set(_sockets())
-    yield
+    try:
+        yield
+    finally:
+        ports = set()
+        for number, _ in set(_sockets()) - before:
+            with suppress(OSError), socket.socket(fileno=os.dup(number)) as made:
+                if _is_open(made):
+                    _confine(made)
+                    ports.add(made.getsockname()[1])
+        time.sleep(_SETTLE_S)  # LSL takes in who waits already
+        _cut_off(ports - {0})
+
+
+def _is_open(made: socket.socket) -> bool:
+    """Whether a socket takes what comes from anywhere, as LSL's do.
+
+    One that is about to connect, such as another thread's, does not, and is let be.
+    """
+    if made.family not in _FAMILIES or made.getsockname()[0] not in _ANYWHERE:
+        return False
+    listens = made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    return bool(listens) or made.type == socket.SOCK_DGRAM
+
+
+def _confine(made: socket.socket) -> None:
     option = getattr(socket, "SO_BINDTODEVICE", None)
-    for number, _ in set(_sockets()) - before:
-        with socket.socket(fileno=os.dup(number)) as made:
-            if made.family not in (socket.AF_INET, socket.AF_INET6):
-                continue
-            if made.getsockname()[0] not in _ANYWHERE:
-                continue
-            try:
-                if option is None:
-                    raise OSError("no SO_BINDTODEVICE here")
-                made.setsockopt(socket.SOL_SOCKET, option, _LOOPBACK)
-            except OSError as error:
-                raise PlacementError(
-                    f"LSL listens on every address and cannot be kept to this machine: "
-                    f"{error}; it takes Linux 5.7 or newer"
-                ) from error
+    try:
+        if option is None:
+            raise OSError("no SO_BINDTODEVICE here")
+        made.setsockopt(socket.SOL_SOCKET, option, _LOOPBACK)
+    except OSError as error:
+        raise PlacementError(
+            f"LSL listens on every address and cannot be kept to this machine: "
+            f"{error}; it takes Linux 5.7 or newer"
+        ) from error
+
+
+def _cut_off(ports: set[int]) -> None:
+    """Who reached one of our ports from elsewhere before it was confined."""
+    for one, address, _ in _connected():
+        if one.getsockname()[1] in ports and not ip_address(address).is_loopback:
+            one.shutdown(socket.SHUT_RDWR)
+
+
+def strangers(port: int) -> list[str]:
+    """Other machines, to a port of which this process is connected."""
+    far = [found for _, found, there in _connected() if there == port]
+    return sorted({found for found in far if not ip_address(found).is_loopback})
+
+
+def _connected() -> Iterator[tuple[socket.socket, str, int]]:
+    """Connections of this process: a duplicate, and the peer's address and port."""
+    for number, _ in _sockets():
+        try:
+            with socket.socket(fileno=os.dup(number)) as one:
+                if one.family in _FAMILIES:
+                    address, port = one.getpeername()[:2]
+                    yield one, address, port
+        except OSError:
+            continue  # nobody is at the other end
 
 
 def _sockets() -> Iterator[tuple[int, str]]:
@@ -95,6 +137,29 @@ def _sockets() -> Iterator[tuple[int, str]]:
             continue  # closed meanwhile
         if target.startswith("socket:"):
             yield int(name), target
+
+
+def clock_state(offset_ns: int) -> Array:
+    """An offset to UTC for a node's state, with what tells this boot from others.
+
+    LSL's clock begins anew with the machine, and an offset is worth nothing then.
+    """
+    return np.array([offset_ns, *_boot()], np.int64)
+
+
+def offset_again(lsl: Any, state: Array) -> int:
+    """The offset of a node's earlier life, so that stamps stay what they were."""
+    offset_ns, *boot = state.tolist()
+    return offset_ns if boot == _boot() else utc_offset_ns(lsl)
+
+
+@functools.cache
+def _boot() -> list[int]:
+    told = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    halves: list[int] = np.frombuffer(
+        bytes.fromhex(told.replace("-", "")), "<i8"
+    ).tolist()
+    return halves
 
 
 def utc_offset_ns(lsl: Any) -> int:

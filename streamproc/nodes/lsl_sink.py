@@ -13,7 +13,14 @@ from streamproc.errors import GraphError, PlacementError
 from streamproc.frame import FREE, Array, Frame, Signature
 from streamproc.node import Node
 from streamproc.nodes.live import Counts
-from streamproc.nodes.lsl_place import FORMATS, confined, library, utc_offset_ns
+from streamproc.nodes.lsl_place import (
+    FORMATS,
+    clock_state,
+    confined,
+    library,
+    offset_again,
+    utc_offset_ns,
+)
 from streamproc.schema import Max, Min
 
 SAMPLES = "sample"  # the dim of several samples in one frame
@@ -54,6 +61,7 @@ class LslSink(Node[LslSinkConfig]):
     def __init__(self, config: LslSinkConfig) -> None:
         super().__init__(config)
         self._outlet: Any = None
+        self._offset_ns = 0
         self._counts = Counts("sent", "unheard")
 
     def accept(self, frame: Signature) -> None:
@@ -80,7 +88,7 @@ class LslSink(Node[LslSinkConfig]):
     def open(self, device: str) -> None:
         if device != "cpu":
             raise PlacementError(f"lsl.sink runs on 'cpu' only, not on {device!r}")
-        lsl = library(None)
+        lsl = library()
         self._counts = Counts("sent", "unheard")
         self._patience_s = self.config.wait_s
         self._offset_ns = utc_offset_ns(lsl)
@@ -131,11 +139,12 @@ class LslSink(Node[LslSinkConfig]):
 
     @property
     def state(self) -> dict[str, Array]:
-        return {"counts": self._counts.array}
+        return {"counts": self._counts.array, "clock": clock_state(self._offset_ns)}
 
     @state.setter
     def state(self, state: dict[str, Array]) -> None:
         self._counts.array = state["counts"]
+        self._offset_ns = offset_again(library(), state["clock"])
 
     def report(self) -> dict[str, float]:
         """Samples sent, and those of them that nobody listened to."""

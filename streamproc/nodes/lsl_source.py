@@ -14,7 +14,13 @@ from streamproc.nodes.bell import Bell
 from streamproc.nodes.declared import Declared, fixed
 from streamproc.nodes.live import LiveSource
 from streamproc.nodes.lsl_inlet import Event, Inlet, Samples, labels, stamps_ns, units
-from streamproc.nodes.lsl_place import FORMATS, Reach, library, utc_offset_ns
+from streamproc.nodes.lsl_place import (
+    FORMATS,
+    clock_state,
+    library,
+    offset_again,
+    utc_offset_ns,
+)
 from streamproc.schema import Above, Min
 
 
@@ -30,8 +36,6 @@ class LslSourceConfig(Declared):
     wait_s: how long to wait for the stream at the start before failing
     gap_s: stamps farther apart than this are a gap
     until_lost: whether the frames end when the stream does; else it is waited for
-    reach: machine looks for streams of this machine; network, where there are no keys
-    and whoever answers is believed, for those of others too
     dtype: of the samples; wider than the stream's own, if need be
     dims: one dim, the channels: every sample is a frame; two: samples, channels
     unit: of all channels; where the stream names units, they must be this one
@@ -45,7 +49,6 @@ class LslSourceConfig(Declared):
     wait_s: Annotated[float, Min(0)] = 10.0
     gap_s: Annotated[float, Above(0)] = 1.0
     until_lost: bool = False
-    reach: Reach = "machine"
 
     def __post_init__(self) -> None:
         Declared.__post_init__(self)
@@ -69,15 +72,18 @@ class LslSourceConfig(Declared):
 class LslSource(LiveSource[LslSourceConfig]):
     """Samples in their order, none left out; t0_ns is their stamp, as UTC.
 
+    Streams of this machine only: LSL has no keys, so whoever answers is believed.
     Stamps are taken to this machine's LSL clock by LSL's own clock correction, anew
     when that has moved by a millisecond. A stream that is lost is said, looked for,
-    and said to be found; the frame after it, and after a gap, is flagged GAP. LSL
+    and said to be found; the frame after it, and after a gap, is flagged GAP. No frame
+    of several samples goes across either: what it had of them is thrown away, and
+    counted as cut. LSL
     numbers no samples and has no acks: what was under way when one end died is gone,
     and how much it was nobody can tell.
     """
 
     pausable = False
-    counted: ClassVar[tuple[str, ...]] = ("found", "lost", "refused", "gaps")
+    counted: ClassVar[tuple[str, ...]] = ("found", "lost", "refused", "gaps", "cut")
 
     def __init__(self, config: LslSourceConfig) -> None:
         super().__init__(config)
@@ -86,13 +92,14 @@ class LslSource(LiveSource[LslSourceConfig]):
         self._channels = self._spec.shape[-1]
         self._per_frame = self._spec.shape[0] if len(self._spec.shape) == 2 else 1
         self._inlet: Inlet | None = None
+        self._offset_ns = 0
 
     def accept(self) -> Signature:
         return fixed(self.config.signature, "lsl.source", "say how many")
 
     def open(self, device: str) -> None:
         self._start(device)
-        lsl = library(self.config.reach)
+        lsl = library()
         self._offset_ns = utc_offset_ns(lsl)
         self._bell = Bell()
         self._rows: Array = np.empty((0, self._channels), self._dtype)
@@ -100,9 +107,7 @@ class LslSource(LiveSource[LslSourceConfig]):
         self._last_ns = 0
         self._over = False
         config = self.config
-        self._inlet = Inlet(
-            lsl, config.predicate, config.reach, self._choose, self._bell
-        )
+        self._inlet = Inlet(lsl, config.predicate, self._choose, self._bell)
         if not self.resumed:
             self._await(self._inlet)
 
@@ -115,14 +120,14 @@ class LslSource(LiveSource[LslSourceConfig]):
         if inlet.refusal:
             raise GraphError(inlet.refusal)
         raise PlacementError(
-            f"no LSL stream with {self.config.predicate} on this {self.config.reach} "
-            f"within {self.config.wait_s:g} s; start it, or raise wait_s"
+            f"no LSL stream with {self.config.predicate} on this machine within "
+            f"{self.config.wait_s:g} s; start it, or raise wait_s"
         )
 
     def _choose(self, info: Any) -> list[int]:
         """Channels to take. ValueError for a stream that is not the declared one."""
         config = self.config
-        where = f"LSL stream {info.name()}"
+        where = f"LSL stream {info.name()!r:.60}"
         code = FORMATS.get(info.channel_format())
         if code is None or not np.can_cast(DTYPES[code], self._dtype, "safe"):
             raise ValueError(f"{where}: expected {self._spec.dtype}, got {code}")
@@ -136,7 +141,7 @@ class LslSource(LiveSource[LslSourceConfig]):
             absent = [one for one in config.labels if named.count(one) != 1]
             if absent:
                 raise ValueError(
-                    f"{where}: expected one channel {absent[0]!r}, got {named}"
+                    f"{where}: expected one channel {absent[0]!r}, got {named!s:.300}"
                 )
             taken = [named.index(one) for one in config.labels]
         elif info.channel_count() != self._channels:
@@ -149,7 +154,9 @@ class LslSource(LiveSource[LslSourceConfig]):
         told = units(info)
         others = {told[n] for n in taken if told and told[n]} - {config.unit}
         if config.unit and others:
-            raise ValueError(f"{where}: expected unit {config.unit}, got {min(others)}")
+            raise ValueError(
+                f"{where}: expected unit {config.unit}, got {min(others)!r:.60}"
+            )
         return taken
 
     def wait_on(self) -> int:
@@ -161,44 +168,83 @@ class LslSource(LiveSource[LslSourceConfig]):
         if self._inlet is None:
             raise self._closed()
         queue = self._inlet.queue
-        while len(self._t0_ns) < self._per_frame:
+        while not self._whole():
             if self._over:
                 raise EndOfStream
             if not queue:
                 self._bell.hush()
+                dead = self._inlet.dead
                 if queue:
                     self._bell.ring()
+                elif dead:
+                    raise RuntimeError(
+                        "the thread that reads the LSL stream has ended; why stands "
+                        "on stderr"
+                    )
                 return None
             self._take(queue.popleft())
         return self._frame()
+
+    def _whole(self) -> bool:
+        """Whether there are samples for a frame, with no gap between them."""
+        count = self._per_frame
+        while len(self._t0_ns) >= count:
+            before, longest_ns = (
+                self._last_ns or self._t0_ns[0],
+                self.config.gap_s * 1e9,
+            )
+            after = 0
+            for n, ns in enumerate(self._t0_ns[:count]):
+                if ns - before > longest_ns:
+                    self._counts["gaps"] += 1
+                    self._cut, after = True, n
+                before = ns
+            if not after:
+                return True
+            self._last_ns = self._t0_ns[after]
+            self._drop(after)
+        return False
+
+    def _drop(self, count: int) -> None:
+        """Throw away the first samples: their frame cannot become whole."""
+        self._counts["cut"] += count
+        self._rows, self._t0_ns = self._rows[count:], self._t0_ns[count:]
 
     def _take(self, one: Samples | Event) -> None:
         if isinstance(one, Samples):
             self._rows = np.concatenate([self._rows, one.values], dtype=self._dtype)
             self._t0_ns += stamps_ns(one.stamps_s, self._offset_ns)
             return
+        if one.what == "refused":
+            self._refuse("refused", f"not the declared stream: {one.text}")
+            return
         self._counts[one.what] += 1
         if one.what == "lost":
             self._cut = True
+            self._drop(len(self._t0_ns))
             self._over = self.config.until_lost
             if not self._over:
                 self._notice(f"lost the LSL stream: {one.text}; looking for it")
-        elif one.what == "refused":
-            self._refuse("refused", one.text)
-            self._notice(f"not the declared stream: {one.text}")
         elif self._cut:
             self._notice(f"found the LSL stream again: {one.text}")
 
     def _frame(self) -> Frame:
         count = self._per_frame
         t0_ns = self._t0_ns[0]
-        if self._last_ns and t0_ns - self._last_ns > self.config.gap_s * 1e9:
-            self._counts["gaps"] += 1
-            self._cut = True
         self._last_ns = self._t0_ns[count - 1]
         data = self._rows[:count].reshape(self._spec.shape).copy()
         self._rows, self._t0_ns = self._rows[count:], self._t0_ns[count:]
         return self._mend(Frame.of(data, t0_ns=t0_ns))
+
+    @property
+    def state(self) -> dict[str, Array]:
+        return {**super().state, "clock": clock_state(self._offset_ns)}
+
+    @state.setter
+    def state(self, state: dict[str, Array]) -> None:
+        self._counts.array = state["counts"]
+        self._cut = True
+        self._offset_ns = offset_again(library(), state["clock"])
 
     def close(self) -> None:
         if self._inlet is not None:

@@ -13,11 +13,10 @@ from streamproc.filters.attitude import (
     FIELD,
     GRAVITY,
     Attitude,
-    AttitudeNoise,
     Complementary,
-    ErrorStateEkf,
     Motion,
 )
+from streamproc.filters.attitude_ekf import AttitudeNoise, ErrorStateEkf
 from streamproc.filters.rotation import angles_deg
 from streamproc.frame import Array, ArraySpec, Flags, Frame, Signature
 from streamproc.node import Node
@@ -25,7 +24,19 @@ from streamproc.schema import Above, Min, plain
 
 RATES = {"deg/s": np.pi / 180, "rad/s": 1.0}
 FORCES = {"g": 1.0, "m/s2": 1 / 9.80665}
-COUNTS = ("missing", "quarantined", "gaps", "no_gravity", "no_field")
+# From least to most, in the filter's units: less is a sensor that is not there, more
+# one that is broken. The field's unit is its own.
+RATE_SPAN, FORCE_SPAN, FIELD_SPAN = (0.0, 1e4), (1e-6, 1e6), (1e-12, 1e12)
+COUNTS = (
+    "missing",
+    "quarantined",
+    "gaps",
+    "no_gravity",
+    "no_field",
+    "gravity_renewed",
+    "field_renewed",
+    "lost",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +69,9 @@ class OrientationConfig(SensorConfig):
     gate_at: probability with which a look at gravity or field passes if all is true.
     field_tolerance: part of the field's length that it may differ by, to be believed.
     dip_tolerance: deg that its angle to the ground may differ by.
-    recover_s: time after which what was refused all along is believed again.
+    recover_s: time after which what was refused all along is believed again, and level
+    or heading begins anew from it; sooner where less agreed before. Longer than the
+    longest turn or push.
     """
 
     gyro_noise: Annotated[float, Above(0)] = 0.05
@@ -106,8 +119,12 @@ class Pointing(Node[SensorConfigT], ABC):
     gravity and field were, NaN where not seen or not judged. Time goes by t0_ns.
 
     A sensor with a NaN is missing in that frame: turn rates are held, the others not
-    looked at. An infinite value makes it missing too, counted and flagged QUARANTINED.
-    Until gravity was seen once, attitudes are those of no turn, flagged DEGRADED.
+    looked at. So is an accelerometer or magnetometer that reads nothing on all axes.
+    One beyond all measure (infinite, 1e4 rad/s, 1e6 g) is missing too, counted and
+    flagged QUARANTINED. Until gravity was seen once, attitudes are those of no turn;
+    `orientation` takes for gravity what is within 0.1 g, or twice force_std, of 1 g.
+    DEGRADED: that, a second and longer without a look that fits, level or heading that
+    began anew, or an attitude that was no number any more and begins from nothing.
     """
 
     rehearses: ClassVar[bool] = True
@@ -118,12 +135,15 @@ class Pointing(Node[SensorConfigT], ABC):
 
     def accept(self, motion: Signature) -> Signature:
         config = self.config
-        self._scales = {
-            config.gyroscope: _scale(motion, config.gyroscope, RATES, "rad/s"),
-            config.accelerometer: _scale(motion, config.accelerometer, FORCES, "g"),
-        }
+        rate = _scale(motion, config.gyroscope, RATES, "rad/s")
+        force = _scale(motion, config.accelerometer, FORCES, "g")
+        self._sensors = [
+            (config.gyroscope, rate, RATE_SPAN),
+            (config.accelerometer, force, FORCE_SPAN),
+        ]
         if config.magnetometer:
-            self._scales[config.magnetometer] = _scale(motion, config.magnetometer)
+            field = _scale(motion, config.magnetometer)
+            self._sensors.append((config.magnetometer, field, FIELD_SPAN))
         arrays = (
             ArraySpec("quaternion", "f8", ("component",), (4,)),
             ArraySpec("angles", "f8", ("axis",), (3,), "deg"),
@@ -143,18 +163,23 @@ class Pointing(Node[SensorConfigT], ABC):
     def process(self, motion: Frame) -> Frame:
         dt_s, flags = self._elapsed(motion.header.t0_ns)
         seen = []
-        for name, scale in self._scales.items():
-            one, bad = self._look(motion.arrays[name], scale)
+        for name, scale, span in self._sensors:
+            one, bad = self._look(motion.arrays[name], scale, span)
             seen.append(one)
             flags |= bad
         field = seen[2] if len(seen) > 2 else None
         self._filter.step(Motion(seen[0], seen[1], field), dt_s)
-        told = ~np.isnan(self._filter.nis) & ~self._filter.used
-        self._counts["no_gravity"] += int(told[GRAVITY])
-        self._counts["no_field"] += int(told[FIELD])
-        if not self._filter.begun:
-            flags |= Flags.DEGRADED
-        return motion.with_arrays(self._arrays(), int(flags))
+        return motion.with_arrays(self._arrays(), int(flags | self._told()))
+
+    def _told(self) -> int:
+        """Count what the filter says of its last step; the frame's flags."""
+        found = self._filter
+        for at, name in ((GRAVITY, "gravity"), (FIELD, "field")):
+            self._counts[f"no_{name}"] += int(found.refused[at])
+            self._counts[f"{name}_renewed"] += int(found.renewed[at])
+        self._counts["lost"] += int(found.lost)
+        sure = found.begun and not found.renewed.any() and not found.coasting
+        return Flags.NONE if sure else Flags.DEGRADED
 
     def _elapsed(self, t0_ns: int) -> tuple[float, int]:
         last = self._t0_ns
@@ -165,21 +190,25 @@ class Pointing(Node[SensorConfigT], ABC):
         if dt_s <= self.config.longest_gap_s:
             return dt_s, 0
         self._counts["gaps"] += 1
-        self._filter.begun = False
+        self._filter.forget()
         return 0.0, Flags.GAP
 
-    def _look(self, data: Array, scale: float) -> tuple[Array | None, int]:
+    def _look(
+        self, data: Array, scale: float, span: tuple[float, float]
+    ) -> tuple[Array | None, int]:
         """One sensor (3,) in the filter's unit, None for one that is missing."""
         if data.shape != (3,):
             raise BadFrameError(f"expected three axes, got {data.shape}")
         seen = data.astype(np.float64) * scale
-        if np.isfinite(seen).all():
-            return seen, 0
-        if np.isinf(seen).any():
+        least, most = span
+        size = np.abs(seen).max()  # NaN if one is
+        if np.nanmax(np.abs(seen), initial=0.0) > most:
             self._counts["quarantined"] += 1
             return None, Flags.QUARANTINED
-        self._counts["missing"] += 1
-        return None, 0
+        if not size >= least:
+            self._counts["missing"] += 1
+            return None, 0
+        return seen, 0
 
     def _arrays(self) -> dict[str, Array]:
         found = self._filter
@@ -208,8 +237,9 @@ class Pointing(Node[SensorConfigT], ABC):
         self._counts = dict(zip(COUNTS, counts, strict=True))
 
     def report(self) -> dict[str, float]:
-        """Sensors missing and quarantined, gaps too long, and how often acceleration
-        was not gravity alone, the field not the Earth's alone.
+        """Sensors missing and quarantined, gaps too long; how often acceleration was
+        not gravity alone, the field not the Earth's alone; how often level and heading
+        began anew from what had been refused, and how often all was lost.
         """
         return dict(self._counts)
 

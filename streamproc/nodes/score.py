@@ -131,6 +131,11 @@ class Score(Node[ScoreConfig]):
         self._sums += (n, error, energy, error * error, error * n, n * n)
 
     @property
+    def error(self) -> float:
+        """The sum of errors so far: squares, or wrong symbols."""
+        return float(self._sums[1])
+
+    @property
     def value(self) -> float:
         """The metric so far; NaN before anything was scored."""
         n, error, energy = self._sums[:3]

@@ -174,7 +174,8 @@ class TcpSource(LiveSource[TcpSourceConfig]):
         self._sender.close()
         self._sender = None
         if self._have:
-            self._counts["partial"] += 1
+            frame, have = len(self._bytes), self._have
+            self._refuse("partial", f"connection lost at byte {have} of {frame}")
             self._counts["partial_bytes"] += self._have
             self._have = 0
         self._cut = True

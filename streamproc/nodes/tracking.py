@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from math import isfinite
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from math import inf, isfinite
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -14,15 +14,13 @@ from streamproc.errors import BadFrameError, ConfigError, GraphError, PlacementE
 from streamproc.filters import Estimate, Filter
 from streamproc.filters.adapt import Adaptation
 from streamproc.filters.chi_square import quantile
+from streamproc.filters.parts import parts_of
 from streamproc.frame import Array, ArraySpec, Flags, Frame, Signature
 from streamproc.node import Node
-from streamproc.schema import Above, Min
+from streamproc.nodes.covariances import Covariance, Vector, covariance, is_covariance
+from streamproc.schema import Above
 from streamproc.statespace import Params, StateSpace, model
 
-Vector = tuple[float, ...]
-Variance = Annotated[float, Min(0)]
-# one for all components, one for each, or a matrix as a list of rows
-Covariance = Variance | Vector | tuple[Vector, ...]
 Probability = Annotated[float, Above(0)]
 
 # as plain integers, many times faster to combine
@@ -46,6 +44,8 @@ class TrackingConfig:
     of the model at most; with time = "t0" only.
     gate: probability with which an observation passes if model and noise are true;
     what does not pass counts as not seen. Without it, all passes.
+    gate_parts: components that pass the gate by themselves, such as [[0, 1]] for a
+    position fix; without it, an observation passes as a whole.
     taps: whether `innovation` and `gain` are given too.
     """
 
@@ -54,6 +54,7 @@ class TrackingConfig:
     time: Literal["step", "t0"] = "step"
     longest_gap_s: Annotated[float, Above(0)] | None = None
     gate: Probability | None = None
+    gate_parts: tuple[tuple[int, ...], ...] = ()
     taps: bool = True
 
     def __post_init__(self) -> None:
@@ -62,6 +63,8 @@ class TrackingConfig:
                 f"gate: expected a probability below 1, got {self.gate:g}; leave it "
                 "out to let everything pass"
             )
+        if self.gate_parts and self.gate is None:
+            raise ConfigError("gate_parts needs gate")
         if self.longest_gap_s is not None and self.time != "t0":
             raise ConfigError('longest_gap_s needs time = "t0"')
 
@@ -99,6 +102,21 @@ class TrackerConfig(TrackingConfig, ModelConfig):
     adapt: bool = False
 
 
+def since_s(last_ns: int, t0_ns: int, longest_s: float) -> float:
+    """Seconds from one frame to the next; infinite for a gap.
+
+    A step back by more than longest_s is a gap as well: one of the times was wrong,
+    and to refuse all frames until the old time comes again would lose more.
+    BadFrameError for a smaller step back.
+    """
+    dt_s = (t0_ns - last_ns) / 1e9
+    if dt_s >= 0:
+        return dt_s if dt_s <= longest_s else inf
+    if -dt_s <= longest_s:
+        raise BadFrameError(f"t0 {t0_ns} ns is before the last frame's, {last_ns} ns")
+    return inf
+
+
 def longest_s(told_s: float | None, model: StateSpace) -> float:
     """Time without frames after which tracks begin anew, whether told or not."""
     most_s = MOST_STEPS * model.step_s
@@ -106,34 +124,6 @@ def longest_s(told_s: float | None, model: StateSpace) -> float:
 
 
 TrackingConfigT = TypeVar("TrackingConfigT", bound=TrackingConfig)
-
-
-def covariance(key: str, given: Covariance | None, size: int) -> Array | None:
-    """A covariance (size, size) from what a config says. ConfigError if it is none."""
-    if given is None:
-        return None
-    told = np.array(given if _is_even(given) else [], np.float64)
-    if told.ndim == 0 or told.shape == (size,):
-        return np.asarray(told * np.eye(size))
-    if told.shape == (size, size):
-        return told
-    raise ConfigError(
-        f"{key}: expected one variance, {size} of them, or {size} rows of {size}, "
-        f"got {json.dumps(given)}"
-    )
-
-
-def is_covariance(matrix: Array) -> bool:
-    """Whether it is symmetric and no eigenvalue is below 0, but for rounding."""
-    return bool(
-        np.allclose(matrix, matrix.T)
-        and np.linalg.eigvalsh(matrix)[0] >= -1e-9 * np.abs(matrix).max()
-    )
-
-
-def _is_even(given: Any) -> bool:
-    rows = given if isinstance(given, tuple) else ()
-    return len({len(row) if isinstance(row, tuple) else 0 for row in rows}) < 2
 
 
 def sizes(spec: ArraySpec, m: int) -> int | None:
@@ -166,6 +156,8 @@ class Tracker(Node[TrackingConfigT], ABC):
     def __init__(self, config: TrackingConfigT) -> None:
         super().__init__(config)
         self.model = self.state_space()
+        gate, each = self.config.gate, self.config.gate_parts
+        self._parts = () if gate is None else parts_of(each, gate, self.model.m)
         self._x0, self._P0 = self._prior()
         self._tracks: int | None = None
 
@@ -215,8 +207,10 @@ class Tracker(Node[TrackingConfigT], ABC):
     def open(self, device: str) -> None:
         tracks, m = self._tracks or 1, self.model.m
         gate = self.config.gate
-        limit = np.inf if gate is None else quantile(gate, m)
+        limit = np.inf if gate is None or self._parts else quantile(gate, m)
         self._filter = self.new_filter(tracks, limit, device)
+        if self._parts:
+            self._filter.parts = self._parts
         self._adaptation: Adaptation | None = None
         if getattr(self.config, "adapt", False):
             self._adaptation = Adaptation(self._filter)
@@ -253,6 +247,7 @@ class Tracker(Node[TrackingConfigT], ABC):
             made = self._begin(made, y)
         if some(made.gated):
             self._counts["gated"] += int(np.count_nonzero(made.gated))
+        self._counts["gated"] += int(self._filter.shut.sum())
         if self._adaptation is not None:
             self._adaptation.learn(made.innovation, made.nis)
         self.judge(made)
@@ -263,14 +258,12 @@ class Tracker(Node[TrackingConfigT], ABC):
 
     def _elapsed(self, t0_ns: int) -> float:
         """Seconds since the last frame, and what a long gap makes of the tracks."""
-        last = self._t0_ns
-        if t0_ns < last:
-            raise BadFrameError(f"t0 {t0_ns} ns is before the last frame's, {last} ns")
+        dt_s, last = self.model.step_s, self._t0_ns
+        if last >= 0:
+            longest = longest_s(self.config.longest_gap_s, self.model)
+            dt_s = since_s(last, t0_ns, longest)
         self._t0_ns = t0_ns
-        if last < 0:
-            return self.model.step_s
-        dt_s = (t0_ns - last) / 1e9
-        if dt_s <= longest_s(self.config.longest_gap_s, self.model):
+        if isfinite(dt_s):
             return dt_s
         self._counts["gaps"] += 1
         self._begun, self._waiting = np.zeros_like(self._begun), True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -22,6 +23,7 @@ from streamproc.nodes.tracking import (
     longest_s,
     on_cpu,
     part,
+    since_s,
 )
 from streamproc.schema import Above, Min
 
@@ -162,12 +164,12 @@ class Tracks(Node[TracksConfig]):
         """Seconds since the last frame; too many of them end all tracks."""
         if self.config.time == "step":
             return self.model.step_s, 0
-        last = self._t0_ns
-        if t0_ns < last:
-            raise BadFrameError(f"t0 {t0_ns} ns is before the last frame's, {last} ns")
+        dt_s, last = self.model.step_s, self._t0_ns
+        if last >= 0:
+            longest = longest_s(self.config.longest_gap_s, self.model)
+            dt_s = since_s(last, t0_ns, longest)
         self._t0_ns = t0_ns
-        dt_s = self.model.step_s if last < 0 else (t0_ns - last) / 1e9
-        if dt_s <= longest_s(self.config.longest_gap_s, self.model):
+        if math.isfinite(dt_s):
             return dt_s, 0
         self._counts["gaps"] += 1
         self._end(self._stage != FREE)

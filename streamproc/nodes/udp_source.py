@@ -164,8 +164,9 @@ class UdpSource(LiveSource[UdpSourceConfig]):
     def _read(self, size: int) -> Frame | None:
         if self.config.header == "wire":
             return self._read_wire(size)
-        if size != sum(map(len, self._into)):
-            return self._refuse("refused_size", f"{size} bytes, -1 if too many")
+        if size != (asked := sum(map(len, self._into))):
+            got = "more" if size < 0 else str(size)
+            return self._refuse("refused_size", f"expected {asked} bytes, got {got}")
         frame = Frame.of(self._room, t0_ns=time.time_ns())
         if self.config.header == "seq32":
             (seq,) = _WORD.unpack(self._head)

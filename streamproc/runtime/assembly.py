@@ -168,9 +168,13 @@ class Assembly:
         return Feed(station, log, self.plan["frames"])
 
     def snapshot_every(self) -> int:
-        """How many frames may pass between two snapshots: a quarter of an edge."""
-        edges = [*self.plan["inputs"], *self.plan["outputs"]]
-        return max(1, min((edge["depth"] for edge in edges), default=64) // 4)
+        """How many frames may pass between two snapshots: a quarter of an edge.
+
+        It may be one further up, where nothing is acked before it is here.
+        """
+        depths: list[int] = [edge["depth"] for edge in self.plan["outputs"]]
+        depths.append(self.plan["tightest"])
+        return max(1, min(depths) // 4)
 
 
 def _first_frame(feedback: dict[str, Any]) -> Frame:

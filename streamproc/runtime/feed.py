@@ -38,14 +38,17 @@ class Feed:
         self._gap = False  # frames were lost to a full log since the last one kept
         self._over = False
         self._paused = False
+        self._start_ns = 0
+        self._ended_s: float | None = None
 
     def start(self, stream_position: tuple[int, int] | None) -> None:
         """Begin now; what a log holds from a checkpoint's position on comes first."""
         rate_hz = self.source.pace_hz()
+        self._start_ns = now_ns()
         if rate_hz:
-            self._schedule = Schedule(rate_hz, now_ns())
+            self._schedule = Schedule(rate_hz, self._start_ns)
         elif self.source.due_s() is not None:
-            self._schedule = Agenda(self.source.due_s, now_ns())
+            self._schedule = Agenda(self.source.due_s, self._start_ns)
         if self.log is not None and stream_position is not None:
             for position, frame in self.log.recover(stream_position):
                 self._positions.append(position)
@@ -78,12 +81,16 @@ class Feed:
         if self.log is not None:
             self.log.trim(position)
 
-    def figures(self) -> dict[str, int]:
-        """Frames so far; ticks more than a period late; frames lost to a full log."""
+    def figures(self) -> dict[str, float | None]:
+        """Frames so far; ticks more than a period late; frames lost to a full log.
+
+        ended_s: after so long in this life the stream came to its end by itself.
+        """
         return {
             "frames": self.station.mount.next_seq[0],
             "overruns": self._schedule.overruns if self._schedule else 0,
             "overrun": self.overrun,
+            "ended_s": self._ended_s,
         }
 
     def due_ns(self, blocked: bool) -> int | None:
@@ -165,6 +172,7 @@ class Feed:
             made = self.station.mount((), due)
         except EndOfStream:
             self._over = True
+            self._ended_s = (now - self._start_ns) / 1e9
             return True
         except FrameError as error:
             self.station.skipped += 1
@@ -172,7 +180,7 @@ class Feed:
             return True
         if self.source.notices:
             for text in self.source.notices:
-                self.station.say("warn", f"note node={self.station.name} {text}")
+                self._tell("note", text)
             self.source.notices = ()
         if not any(made):
             return False

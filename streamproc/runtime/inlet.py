@@ -101,7 +101,10 @@ class Inlet:
 
     def commit(self, position: int) -> None:
         """Everything before this position is safe: ack it."""
-        self.inbox.receiver.commit(position)
+        receiver = self.inbox.receiver
+        receiver.commit(position)
+        if position >= receiver.next:
+            receiver.pressed = False
 
     def record(self) -> list[Any]:
         """What a checkpoint keeps: position, accepted, lost, duplicates, over."""

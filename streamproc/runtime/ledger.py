@@ -9,6 +9,7 @@ know by their seq which of them they have.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -33,8 +34,9 @@ from streamproc.runtime.ward import CHANGED
 from streamproc.transport.protocol import Sender
 
 # Between two snapshots while frames flow. An edge that fills up sooner waits less; so
-# does a young life, for one that is killed before it got anywhere counts as such.
-FIRST_NS, LONGEST_NS = 5_000_000, 20_000_000
+# does a young life, for one that is killed before it got anywhere counts as such: its
+# first is taken at once, of frames that consumers may have had from the life before.
+STEP_NS, LONGEST_NS = 5_000_000, 20_000_000
 _COST_SHARE = 20  # a snapshot may take a twentieth of the time
 
 
@@ -69,7 +71,7 @@ class Ledger:
         self._every = every
         self._pending: deque[Snapshot] = deque()
         self._cost_ns = 0
-        self._patient_ns = FIRST_NS
+        self._patient_ns = 0
         self._last_ns = now_ns()
 
     @property
@@ -82,8 +84,11 @@ class Ledger:
         return max(patient, _COST_SHARE * self._cost_ns)
 
     def _hurried(self) -> bool:
-        if self.moved >= self._every:
-            return True
+        return self.moved >= self._every or self.pressed
+
+    @property
+    def pressed(self) -> bool:
+        """Whether some producer waits for acks, and so for those this worker needs."""
         for inlet in self._inlets:  # asked at every turn, so no generator
             if inlet.pressed:
                 return True
@@ -111,6 +116,7 @@ class Ledger:
         return not self._pending
 
     def _take(self, now: int) -> None:
+        begun = time.thread_time_ns()  # on a busy machine, others' time is no cost
         self.moved = 0
         self._pending.append(
             Snapshot(
@@ -133,9 +139,9 @@ class Ledger:
                 },
             )
         )
-        self._last_ns = now_ns()
-        self._cost_ns = self._last_ns - now
-        self._patient_ns = min(self._patient_ns + FIRST_NS, LONGEST_NS)
+        self._last_ns = now
+        self._cost_ns = time.thread_time_ns() - begun
+        self._patient_ns = min(self._patient_ns + STEP_NS, LONGEST_NS)
 
     def _record(self) -> dict[str, Any]:
         return {

@@ -68,7 +68,9 @@ class Nest:
     def _say_if_loading(self) -> None:
         if self.spare.loading_ns > LOADING_NS and not self._said:
             self._said = True
-            self._say("info", f"loading nodes, for at most {LOAD_S} s")
+            self._say(
+                "info", f"loading nodes, compiled when new here, for at most {LOAD_S} s"
+            )
 
     def _next_level(self) -> int:
         """As the spare says; but whoever is killed at every load may need too much."""

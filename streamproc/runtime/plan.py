@@ -61,6 +61,7 @@ def make_plans(
     """
     hosts = addresses(graph)
     known = own_key(graph, hosts)
+    tightest = _tightest(graph)
     taken: set[int] = set()
     places = {
         worker: Place(
@@ -73,9 +74,28 @@ def make_plans(
             **_plan(graph, worker, places, folder),
             "frames": frames,
             "keys": known,
+            "tightest": tightest[worker],
         }
         for worker in graph.workers
     }
+
+
+def _tightest(graph: Graph) -> dict[str, int]:
+    """The least depth of the edges whose acks wait for a worker.
+
+    Those into it, and those before it: what waits there waits for this worker, too.
+    """
+    outer = [edge for edge in graph.edges if not edge.internal]
+    roomiest = max((edge.options.depth for edge in outer), default=64)
+    found = dict.fromkeys(graph.workers, roomiest)
+    for _ in graph.workers:  # workers may feed each other, so until nothing changes
+        for edge in outer:
+            source, target = (graph.nodes[n].worker for n in (edge.source, edge.target))
+            depths = [found[target], edge.options.depth]
+            if edge.options.on_full == "block":  # other edges hold back nobody
+                depths.append(found[source])
+            found[target] = min(depths)
+    return found
 
 
 def addresses(graph: Graph) -> dict[str, str]:

@@ -9,6 +9,7 @@ spare has no threads, sockets or devices, and never runs a worker itself.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -25,7 +26,9 @@ import numpy as np
 from streamproc.errors import EndOfStream, StreamprocError
 from streamproc.frame import DTYPES, Frame, Header, Signature
 from streamproc.mount import Mount
+from streamproc.node import Node, Source
 from streamproc.nodes import kind
+from streamproc.on_demand import Compiling
 from streamproc.runtime.control import Line, readable
 from streamproc.runtime.mounted import Kept, mounted, open_mount, twin_of
 
@@ -33,19 +36,90 @@ BARE, IMPORTED, REHEARSED = range(3)  # how much a spare loads
 WORD_BYTES = 256
 MOST_BYTES = 1 << 24  # of the zeros that a node is shown
 SHOWN = 2  # the first call may be a special one
-LOAD_S = 60  # at each level; what takes longer, a worker does for itself
+LOAD_S = 120  # at each level; what takes longer, a worker does for itself
+_PR_SET_PDEATHSIG = 1
 GRACE_S = 3.0  # for workers whose supervisor has gone
 
 
 def rehearse(nodes: Iterable[dict[str, Any]], level: int) -> Kept:
-    """Load what these nodes need; what is wrong with them a worker will say."""
+    """Load what these nodes need; what is wrong with them a worker will say.
+
+    Once Numba's cache turns out to be empty, other processes fill it as well.
+    """
     kept: Kept = {}
-    for entry in nodes if level > BARE else ():
-        for one in (entry, twin_of(entry)):
-            if one is not None:
-                with suppress(StreamprocError):
-                    _load(one, level, kept)
+    both = [(entry, twin_of(entry)) for entry in nodes] if level > BARE else []
+    rest = [one for pair in both for one in pair if one is not None]
+    compiling, shared = Compiling(), level < REHEARSED
+    while rest:
+        one = rest.pop(0)
+        with suppress(StreamprocError):
+            kind(one["kind"])  # loads Numba, which is then listened to
+            compiling.seen  # noqa: B018
+            _load(one, level, kept)
+        if not shared and compiling.seen:
+            shared = True
+            rest = _compile_together(rest, kept)
+    compiling.close()
     return kept
+
+
+def _compile_together(rest: list[dict[str, Any]], kept: Kept) -> list[dict[str, Any]]:
+    """Load nodes here and in hands, one on each other core; who is left to load here.
+
+    Hands leave in Numba's cache what they compile. Kinds of one family share most of
+    it, so that they go to one process.
+    """
+    families: dict[str, list[dict[str, Any]]] = {}
+    for one in rest:
+        families.setdefault(_family(one), []).append(one)
+    groups = list(families.values())
+    hands = min(len(os.sched_getaffinity(0)), len(groups)) - 1
+    if hands < 1 or len(os.listdir("/proc/self/task")) > 1:
+        return rest
+    queue, to_queue = os.pipe()
+    os.write(to_queue, bytes(range(len(groups))))
+    os.close(to_queue)
+    own: list[dict[str, Any]] = []
+    pids = [_hand(queue, groups) for _ in range(hands)]
+    _work_off(queue, groups, kept, own)
+    os.close(queue)
+    for pid in pids:
+        os.waitpid(pid, 0)
+    return [one for one in rest if one not in own]
+
+
+def _family(entry: dict[str, Any]) -> str:
+    """The kind's first ancestor that is a node, but no mere Node or Source."""
+    with suppress(StreamprocError):
+        lineage = [one for one in kind(entry["kind"]).__mro__ if hasattr(one, "accept")]
+        return [one.__name__ for one in lineage if one not in (Node, Source)][-1]
+    return ""
+
+
+def _hand(queue: int, groups: list[list[dict[str, Any]]]) -> int:
+    """Its process id; it ends with the spare."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        signal.alarm(LOAD_S)
+        _work_off(queue, groups, {}, [])
+    finally:
+        os._exit(0)
+
+
+def _work_off(
+    queue: int,
+    groups: list[list[dict[str, Any]]],
+    kept: Kept,
+    done: list[dict[str, Any]],
+) -> None:
+    while word := os.read(queue, 1):
+        for one in groups[word[0]]:
+            with suppress(StreamprocError):
+                _load(one, REHEARSED, kept)
+            done.append(one)
 
 
 def _load(entry: dict[str, Any], level: int, kept: Kept) -> None:

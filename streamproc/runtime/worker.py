@@ -174,7 +174,7 @@ class Worker:
 
     def _tell(self) -> None:
         if self.outbox is not None:
-            self.outbox.flush()
+            self.outbox.flush(self.ledger.pressed)
         self.ledger.settle()  # frames first: this is not on their way
         for inlet in self.inlets:
             inlet.inbox.tell()

@@ -210,6 +210,11 @@ def state_difference(model: StateSpace, x: Array, other: Array) -> Array:
     return _wrapped(np.subtract(x, other), model.state_angles)
 
 
+def innovation_of(model: StateSpace, y: Array, mean: Array) -> Array:
+    """y - mean of observations (..., m), angles wrapped to [-pi, pi)."""
+    return _wrapped(np.subtract(y, mean), model.angles)
+
+
 def _wrapped(gap: Array, angles: tuple[int, ...]) -> Array:
     if angles:
         columns = list(angles)

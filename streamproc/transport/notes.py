@@ -114,7 +114,7 @@ def _encode_frames(note: Frames) -> Iterator[list[wire.Part]]:
             first = seq + 1
         else:
             small.append(content)
-    if small:
+    if small or not note.frames:
         yield [_bundle(first, small, note.pressed)]
 
 

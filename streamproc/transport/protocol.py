@@ -74,7 +74,8 @@ class Sealed(NamedTuple):
 class Frames(NamedTuple):
     """Producer: frames in order; what is missing from `first` on was dropped.
 
-    pressed: the edge is nearly full, so an early ack is worth more than a cheap one.
+    pressed: this edge, or one before it, is nearly full, so an early ack is worth more
+    than a cheap one; without frames, of what was sent before.
     """
 
     first: int
@@ -96,8 +97,7 @@ ToConsumer = Who | Welcome | Frames | End
 def window_of(depth: int, on_full: OnFull) -> int:
     """How many frames a consumer lets the producer send ahead of what it took.
 
-    What is in flight can no longer be dropped, so the fresher the policy wants its
-    frames, the smaller the window.
+    They can no longer be dropped: the fresher a policy wants them, the fewer.
     """
     if on_full == "latest":
         return 1
@@ -118,11 +118,13 @@ class Sender:
     dropped: int = 0
     resumed: bool = False
     done: bool = False
+    urgent: bool = False  # the producer itself is pressed for acks
 
     _held: deque[Sealed] = field(default_factory=deque)
     _sent: int = 0  # how many of _held, from the left, were sent since Hello
     _gone: int = 0  # how many were ever sent, so may have arrived: never dropped
     _first: int = 0  # the seq the next bundle goes on from
+    _pressed: int = 0  # what is below was sent as pressed
     _acked: int = 0  # everything below is safe downstream
     _peer_next: int = -1  # the seq this consumer asked for; -1: nobody is there
     _credit: int = 0  # frames that may still be sent, were all since Hello taken
@@ -227,7 +229,7 @@ class Sender:
         self._first = self._peer_next = max(asked, self._acked)
         self._sent = sum(frame.seq < self._peer_next for frame in self._held)
         self._gone = max(self._gone, self._sent)
-        self._credit, self._spent = hello.credit, 0
+        self._credit, self._spent, self._pressed = hello.credit, 0, 0
         if self.resumed and self.on_full != "block":
             self.dropped = self._first - hello.accepted
         self._end_sent = self.resumed = False
@@ -244,9 +246,13 @@ class Sender:
     @property
     def silent(self) -> bool:
         """Whether `pull` has nothing to give: asked far more often than it has."""
-        if self._out:
-            return False
-        return self._peer_next < 0 or not (self.waiting or self._ending)
+        if self._out or self._peer_next < 0:
+            return not self._out
+        return not (self.waiting or self._ending or self._pressing)
+
+    @property
+    def _pressing(self) -> bool:
+        return self.urgent and self._sent > 0 and self._pressed < self._first
 
     def pull(self) -> Iterator[ToConsumer]:
         """What to send now, in order."""
@@ -254,12 +260,15 @@ class Sender:
             yield self._out.popleft()
         if self._peer_next < 0:
             return
-        while bundle := self._bundle():
-            first, self._first = self._first, bundle[-1].seq + 1
+        while (bundle := self._bundle()) or self._pressing:
+            first = self._first
+            self._first = bundle[-1].seq + 1 if bundle else first
             self._sent += len(bundle)
             self._gone = max(self._gone, self._sent)
             self._spent += len(bundle)
-            yield Frames(first, bundle, 4 * len(self._held) >= 3 * self.depth)
+            pressed = self.urgent or 4 * len(self._held) >= 3 * self.depth
+            self._pressed = self._first if pressed else self._pressed
+            yield Frames(first, bundle, pressed)
         if self._ending and not self._end_sent and not self.waiting:
             self._end_sent = True
             yield End(self._first, self.next_seq)
@@ -294,9 +303,9 @@ class Receiver:
     duplicates: int = 0  # sent twice after a reconnect, and set aside
     ended: bool = False
     pressed: bool = False  # the producer waits for acks
+    queued: int = 0  # frames accepted, not yet taken
 
     _upto: int = 0
-    _queued: int = 0  # accepted, not yet taken
     _credit: int = 0  # granted since Hello
     _told: Ack = field(default_factory=lambda: Ack(0, 0))
     _greeting: bool = True  # a Hello is due
@@ -306,11 +315,6 @@ class Receiver:
 
     def __post_init__(self) -> None:
         self._upto = self.next
-
-    @property
-    def queued(self) -> int:
-        """Frames accepted and not yet taken."""
-        return self._queued
 
     def receive(self, note: ToConsumer) -> Sequence[Sealed]:
         """Take what the producer said; returns the frames that are new, in order."""
@@ -347,7 +351,7 @@ class Receiver:
         last = new[-1].seq
         self.dropped += last + 1 - self.next - len(new)
         self.accepted += len(new)
-        self._queued += len(new)
+        self.queued += len(new)
         self.next = last + 1
         return new
 
@@ -365,7 +369,7 @@ class Receiver:
 
     def take(self, frames: int = 1) -> None:
         """The node has taken frames out of the queue: that many more may come."""
-        self._queued -= frames
+        self.queued -= frames
         self._credit += frames
 
     def commit(self, upto: int) -> None:
@@ -385,7 +389,7 @@ class Receiver:
             return
         if self._greeting:
             self._greeting = self._greeted = False
-            self._credit = max(0, self.window - self._queued)
+            self._credit = max(0, self.window - self.queued)
             self._told = Ack(self._upto, self._credit)
             yield Hello(self.next, self._credit, self.accepted)
             yield self._told  # what was acked before may have died with the link

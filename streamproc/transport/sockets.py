@@ -190,10 +190,11 @@ class Outbox:
         except WireError:
             self.refused += 1
 
-    def flush(self) -> None:
-        """Send everything that may go."""
+    def flush(self, urgent: bool = False) -> None:
+        """Send everything that may go; urgent: with a word that acks are waited for."""
         socket = self.socket
         for identity, sender in self.senders.items():
+            sender.urgent = urgent and sender.on_full == "block"  # others free nobody
             if sender.silent:
                 continue
             for note in sender.pull():

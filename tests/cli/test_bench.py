@@ -12,6 +12,11 @@ import pytest
 from streamproc.cli import DONE, FAILED, REFUSED, main
 from streamproc.measure import hop
 
+PULSED = 'kind = "streamproc.measure.ends:Pulse"\nrate_hz = 200\nsize = 512'
+LIVE = (
+    'kind = "udp.source"\naddress = "127.0.0.1"\nport = 20001\nrate_hz = 200\n'
+    'dtype = "f8"\ndims = { axis = 3 }'
+)
 LATENCIES = ("p50_us", "p90_us", "p99_us", "p99.9_us", "max_us")
 PULSE = """
 [graph]
@@ -157,9 +162,35 @@ def test_a_graph_that_cannot_be_paced_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "live.toml"
-    live = 'kind = "udp.source"\naddress = "127.0.0.1"\nport = 20001'
-    old = 'kind = "streamproc.measure.ends:Pulse"\nrate_hz = 200\nsize = 512'
-    file.write_text(PULSE.replace(old, live))
-    assert main(["bench", "graph", str(file), "--rate-hz", "10"]) == REFUSED
-    assert "udp" in file.read_text()
+    file.write_text(PULSE.replace(PULSED, LIVE))
+    for how in (["--rate-hz", "10"], ["--highest"]):
+        assert main(["bench", "graph", str(file), *how]) == REFUSED
+        assert "expected a source that keeps a rate_hz" in capsys.readouterr().err
     assert main(["bench", "graph", str(file), "--seconds", "1"]) == REFUSED
+    assert "at least 3 seconds" in capsys.readouterr().err
+
+
+def test_a_graph_to_whose_end_nothing_comes_does_not_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "live.toml"
+    file.write_text(PULSE.replace(PULSED, LIVE))
+    assert main(["bench", "graph", str(file), "--seconds", "3"]) == FAILED
+    told = capsys.readouterr().out
+    assert "did not hold: no source keeps a pace, dropped 0" in told
+    assert "; no frame came to end" in told
+
+
+def test_a_recording_that_ends_early_is_judged_by_what_it_had(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "short.toml"
+    file.write_text(PULSE.replace("size = 512", "size = 512\nframes = 300"))
+    found = told(capsys, ["bench", "graph", str(file), "--seconds", "3"])
+    assert 0.9 < found["made"] < 1.1  # not 300 of 600
+    assert 1.4 < found["ended_s"]["pulse"] < 2.8
+    words = ["bench", "graph", str(file), "--highest", "--seconds", "3"]
+    assert main(words) == REFUSED
+    said = capsys.readouterr()
+    assert "expected frames of 'pulse' for 3 s, got them for 1." in said.err
+    assert "repeat = true" in said.err and "Hz holds" not in said.err

@@ -42,7 +42,7 @@ def test_a_graph_runs_as_it_is_written(here, capsys, sensor):
     done = subprocess.run(
         [
             *(sys.executable, "-m", "streamproc", "run", "first.toml", "--json"),
-            *("--duration", "1.5"),
+            *("--duration", "0.5"),
         ],
         capture_output=True,
         text=True,

@@ -151,3 +151,22 @@ def _worker(supervisor, name):
                 return int(pid)
         time.sleep(0.1)
     raise AssertionError(f"no worker {name}")
+
+
+def test_what_a_stranger_has_a_say_in_does_not_reach_the_terminal(capsys, monkeypatch):
+    evil = "stream evil\x1b]0;pwned\x07\nseen"
+    monkeypatch.setenv("STREAMPROC_LOG", "text")
+    Log("text").error(evil, refused=True)
+    assert capsys.readouterr().err == "stream evil?]0;pwned??seen\n"
+    assert cli.main([f"bench\x1b[2J{evil}"]) == cli.REFUSED
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said[:-1].isprintable()
+
+    def broken(words):
+        raise ConfigError(evil)
+
+    monkeypatch.setattr(cli, "_run", broken)
+    for words in (["run"], ["run", "--log", "nonsense"]):
+        assert cli.main(words) == cli.REFUSED
+        said = capsys.readouterr().err
+        assert said == "stream evil?]0;pwned??seen\n"

@@ -247,7 +247,7 @@ def test_weights_that_are_not_finite_f4_are_refused(
 def test_compiled_steps_are_found_on_disk_by_another_process() -> None:
     code = (
         "from streamproc.filters import kalmannet_step as s;"
-        "both = s.step_each, s.step_lanes();"
+        "both = s.step_each(), s.step_lanes();"
         "hits = [sum(one.stats.cache_hits.values()) for one in both];"
         "assert hits == [1, 1], hits"
     )

@@ -28,6 +28,7 @@ FLOORS = {
     ),
     "kernels": Floor("streamproc_kernels streamproc_kernels.*", "kernel_errors"),
     "errors": Floor("streamproc.errors", ""),
+    "on_demand": Floor("streamproc.on_demand", ""),
     # What systemd and the file system are told; they know nothing of frames.
     "notify": Floor("streamproc.notify", ""),
     "confine": Floor("streamproc.confine", "errors"),
@@ -48,14 +49,15 @@ FLOORS = {
         "modulation statespace schema frame errors",
     ),
     "filters": Floor(
-        "streamproc.filters streamproc.filters.*", "statespace frame errors"
+        "streamproc.filters streamproc.filters.*", "statespace frame on_demand errors"
     ),
     "detection": Floor(
         "streamproc.detection streamproc.detection.*",
         "modulation device frame errors",
     ),
     "clutter": Floor(
-        "streamproc.clutter streamproc.clutter.*", "artifact device schema frame errors"
+        "streamproc.clutter streamproc.clutter.*",
+        "artifact device schema frame on_demand errors",
     ),
     "node": Floor("streamproc.node", "frame errors"),
     "mount": Floor("streamproc.mount", "node frame errors"),
@@ -108,7 +110,7 @@ FLOORS = {
     "runtime": Floor(
         "streamproc.runtime streamproc.runtime.*",
         "graph transport door keys addresses edge mount recording kinds node schema "
-        "wire frame notify errors",
+        "wire frame notify on_demand errors",
     ),
     "testing": Floor("streamproc.testing", "mount node frame errors kernels"),
     "embedding": Floor("streamproc.embedding", "mount kinds node schema frame errors"),

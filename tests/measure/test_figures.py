@@ -59,6 +59,7 @@ HELD: dict[str, Any] = {
     "dropped": 0,
     "lost": 0,
     "made": 1.0,
+    "idle": [],
     "growth": {"end": [500.0, 900.0]},
 }
 
@@ -70,6 +71,8 @@ HELD: dict[str, Any] = {
         ({"dropped": 1}, False),
         ({"lost": 1}, False),
         ({"made": 0.9}, False),
+        ({"made": None}, True),
+        ({"idle": ["end"]}, False),
         ({"growth": {"end": [500.0, 20_000.0]}}, False),
         ({"growth": {"a": [1.0, 1.0], "b": [5_000.0, 20_000.0]}}, False),
     ],
@@ -87,6 +90,17 @@ def test_sources_are_paced_in_proportion() -> None:
     assert spec.nodes["slow"].config.rate_hz == 250.0
 
 
+def test_what_only_declares_a_rate_is_not_paced() -> None:
+    text = PULSE.replace("edges = [", 'edges = ["live -> other", "old -> other2", ')
+    text += '[nodes.live]\nkind = "udp.source"\nport = 20001\nrate_hz = 50\n'
+    text += 'dtype = "f8"\ndims = { axis = 3 }\n'
+    text += '[nodes.old]\nkind = "file.source"\npath = "old.csv"\nrate_hz = 50\n'
+    text += 'columns = ["x"]\npace = "recorded"\n'
+    for name in ("other", "other2"):
+        text += f'[nodes.{name}]\nkind = "streamproc.measure.ends:End"\n'
+    assert whole.paced_nodes(loads(text)) == {"pulse": 200.0}
+
+
 @pytest.mark.parametrize("limit_hz", [3_000.0, 150.0, 90_000.0])
 def test_the_highest_rate_is_found(
     limit_hz: float, monkeypatch: pytest.MonkeyPatch
@@ -95,11 +109,11 @@ def test_the_highest_rate_is_found(
 
     def trial(spec: Any, seconds: float) -> dict[str, Any]:
         tried.append(spec.nodes["pulse"].config.rate_hz)
-        return {"held": tried[-1] <= limit_hz}
+        return {"held": tried[-1] <= limit_hz, "ended_s": {}}
 
     monkeypatch.setattr(whole, "trial", trial)
     rate_hz, found = whole.highest(loads(PULSE), 200.0, 3.0, lambda *_: None)
-    assert found == {"held": True}
+    assert found == {"held": True, "ended_s": {}}
     assert 0.8 * limit_hz <= rate_hz <= limit_hz
     assert len(tried) <= whole.MOST_DOUBLINGS + whole.BISECTIONS
 

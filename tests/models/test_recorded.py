@@ -17,7 +17,7 @@ from streamproc.frame import Array
 from streamproc.models.data import draw_starts, pool
 from streamproc.models.network import initial
 from streamproc.models.recipe import RecordedData, read_recipe
-from streamproc.models.train import _loss, prepare
+from streamproc.models.train import _loss, _run, _settled_run, prepare
 
 TEXT = """
 name = "walk"
@@ -140,3 +140,27 @@ def test_only_named_components_count(folder: Path) -> None:
     near = _loss(setting, weights, chunk)
     assert float(_loss(setting, weights, far)) == float(near)
     assert float(_loss(every, weights, far)) != float(_loss(every, weights, chunk))
+
+
+def test_a_filter_that_has_settled_goes_on_from_where_it_is(folder: Path) -> None:
+    write(*walk(300))
+    made = read_recipe(TEXT, "walk.toml")
+    setting = prepare(made, (0, 1))
+    weights, _ = initial(made.network, 4, 2, (0, 1))
+    chunk = setting.validation
+    whole = _run(setting, weights, chunk)
+    settling = replace(made, training=replace(made.training, settle=20))
+    rest, counted = _settled_run(setting._replace(recipe=settling), weights, chunk)
+    assert torch.equal(rest.x, whole.x[:, :, 20:])
+    assert torch.equal(counted.truth, chunk.truth[:, :, 20:])
+    begun = chunk._replace(start=chunk.start + 100.0)
+    early = _run(setting, weights, begun).x[:, :, 20:]
+    assert not torch.equal(early, rest.x)
+
+
+def test_a_gate_of_parts_needs_a_base_that_judges() -> None:
+    keys = "[network]\nbase = 'scaled'\ngate = 0.99\ngate_parts = [[0, 1]]\n"
+    assert read_recipe(TEXT + keys, "walk.toml").network.gate == 0.99
+    for less in ("base = 'scaled'\n", "gate = 0.99\n", "gate_parts = [[0, 1]]\n"):
+        with pytest.raises(ArtifactError, match="gate"):
+            read_recipe(TEXT + keys.replace(less, ""), "walk.toml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,9 +118,10 @@ def test_without_truth_innovations_teach() -> None:
     assert 0.5 < history[-1].anees[0] < 2.0
 
 
-def test_on_the_gain_of_an_ekf_it_begins_as_one() -> None:
+@pytest.mark.parametrize("base", ["ekf", "scaled"])
+def test_on_the_gain_of_an_ekf_it_begins_as_one(base: Any) -> None:
     made = small()
-    made = replace(made, network=replace(made.network, base="ekf"))
+    made = replace(made, network=replace(made.network, base=base))
     setting = prepare(made, (0,))
     progress = train(
         setting._replace(
@@ -143,11 +145,10 @@ def test_on_the_gain_of_an_ekf_it_begins_as_one() -> None:
 
 def test_the_engine_runs_what_was_trained() -> None:
     """torch = Numba over a whole validation set, missing frames included."""
-    for base in ("none", "ekf"):
+    gated = {"gate": 0.9, "gate_parts": ((1,),)}
+    for keys in ({}, {"base": "ekf"}, {"base": "scaled", **gated}):
         made = small(iterations=100)
-        setting = prepare(
-            replace(made, network=replace(made.network, base=base)), (0, 1)
-        )
+        setting = prepare(replace(made, network=replace(made.network, **keys)), (0, 1))
         progress = train(setting)
         (_, one) = finish(setting, progress)
         chunk = type(setting.validation)(*(p[1].clone() for p in setting.validation))

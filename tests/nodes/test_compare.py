@@ -10,6 +10,7 @@ import pytest
 
 from streamproc.errors import BadFrameError, GraphError, PlacementError
 from streamproc.frame import Array, Frame, Signature
+from streamproc.nodes.batches import Ratio
 from streamproc.nodes.compare import Compare, CompareConfig
 from streamproc.nodes.exhibits import BINS, MOST_ROWS, REACH
 from streamproc.nodes.score import Score, ScoreConfig
@@ -102,7 +103,7 @@ def test_a_frame_that_one_cannot_be_scored_on_counts_for_neither() -> None:
         frames[bad] = frame_of(np.array([1.0, np.nan, 0.0]))
         with pytest.raises(BadFrameError, match="not finite"):
             node.process(**frames)
-        assert dict(node.report()) == once
+        assert dict(node.report()) == pytest.approx(once, nan_ok=True)
     assert before["frames"] == 30
 
 
@@ -175,3 +176,30 @@ def test_what_does_not_fit_is_refused_before_start() -> None:
     node.accept(x3, x3, x3, x2)  # what is seen may be anything
     with pytest.raises(PlacementError, match="'cpu' only"):
         node.open("gpu")
+
+
+def test_the_standard_error_of_a_gain_is_that_of_many_runs() -> None:
+    """Errors that last for ten frames, as a filter's do."""
+    rng = np.random.default_rng(3)
+    ratios, told = [], []
+    for _ in range(200):
+        ratio = Ratio()
+        sizes = rng.gamma(2.0, size=(100, 2)).repeat(10, axis=0)
+        for below, above in sizes:
+            ratio.add(below, 3 * above)
+        total = sizes.sum(axis=0)
+        ratios.append(total[1] / total[0])
+        told.append(ratio.relative_se)
+    assert np.mean(told) == pytest.approx(np.std(ratios) / np.mean(ratios), rel=0.2)
+
+
+def test_a_ratio_goes_on_from_its_state() -> None:
+    rng = np.random.default_rng(4)
+    one, other = Ratio(), Ratio()
+    for number, errors in enumerate(rng.gamma(2.0, size=(300, 2))):
+        if number == 150:
+            other.state = one.state
+        for ratio in (one, other) if number >= 150 else (one,):
+            ratio.add(*errors)
+    assert other.relative_se == one.relative_se
+    assert np.isnan(Ratio().relative_se)

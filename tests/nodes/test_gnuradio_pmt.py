@@ -48,12 +48,18 @@ def test_what_is_cut_short_is_refused(digits: str, value: Any) -> None:
         (b"\x0a\x08\xff\xff\xff\xff\x01\x00", "more than"),
         (b"\x0a\x0c\x00\x00\x00\x01\x00", "type 0 to 11"),
         (b"\x09\x06", "pair in a dict"),
+        (b"\x02\x04\x01" + b"k" * 1025, "up to 1024 bytes, got 1025"),
         (b"\x09\x07\x06\x06\x00", "end with nil"),
     ],
 )
 def test_what_is_no_value_is_refused(data: bytes, why: str) -> None:
     with pytest.raises(WireError, match=why):
         PmtReader(memoryview(data)).read()
+
+
+def test_a_symbol_that_is_no_utf8_is_read_without_growing() -> None:
+    data = b"\x02\x04\x00" + b"\xff" * 1024
+    assert PmtReader(memoryview(data)).read() == "\ufffd" * 1024
 
 
 def test_a_sending_has_its_offset_its_tags_in_order_and_its_items() -> None:

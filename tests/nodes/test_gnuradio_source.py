@@ -162,18 +162,34 @@ def test_what_is_missing_is_filled_and_all_keep_their_places(radio: Radio) -> No
 
 
 @pytest.mark.parametrize("radio", [{"on_gap": "fill", "align": 7}], indirect=True)
-@pytest.mark.parametrize("after", [0, 3, 10, (1 << 60) + 5])
-def test_after_a_restart_or_an_age_items_keep_their_place_in_a_period(
-    radio: Radio, after: int
-) -> None:
+def test_after_an_age_items_keep_their_place_in_a_period(radio: Radio) -> None:
+    after = (1 << 60) + 5
     radio.send(sending(7, 12), sending(after, 40))
     taken = np.concatenate([frame.data for frame in radio.take(4)])
     first = np.flatnonzero(np.isnan(taken))
     resumed = 12 + len(first)
     assert len(first) < 7 and (7 + resumed - after) % 7 == 0
     assert taken[resumed] == np.float32(after)
-    name = "gaps" if after > 19 else "restarts"
-    assert radio.counted()[name] == 1
+    assert radio.counted()["gaps"] == 1
+
+
+@pytest.mark.parametrize("radio", [{"on_gap": "fill", "align": 7}], indirect=True)
+@pytest.mark.parametrize(("after", "skipped"), [(0, 3), (3, 0), (4, 6), (10, 0)])
+def test_no_frame_mixes_items_of_two_runs_of_a_flow_graph(
+    radio: Radio, after: int, skipped: int
+) -> None:
+    """The frame begun at 17 is the next one's, at the same place within a period."""
+    radio.send(sending(7, 12), sending(after, 1), sending(after + 1, 40))
+    frames = radio.take(4)
+    first = after + skipped
+    assert values(frames)[1:] == [counting(first + 10 * n) for n in range(3)]
+    offsets = [frame.header.meta["offset"] for frame in frames]  # type: ignore[index]
+    assert offsets == [7, first, first + 10, first + 20]
+    assert [frame.header.flags for frame in frames] == [0, Flags.GAP, 0, 0]
+    found = radio.counted()
+    assert (found["restarts"], found["cut"]) == (1, 2)
+    assert found.get("skipped", 0) == skipped
+    assert "filled" not in found and "gaps" not in found
 
 
 @pytest.mark.parametrize("radio", [{"tags": False}], indirect=True)
@@ -220,8 +236,8 @@ def test_sendings_that_are_none_are_refused_and_the_others_live(radio: Radio) ->
     assert values(radio.take(1)) == [counting(0)]
     assert radio.counted() == {"refused_wire": 7, "refused_parts": 1, "sendings": 1}
     assert "1 parts" not in radio.node.last_refusal
-    (said,) = radio.node.notices
-    assert "pass_tags" in said
+    wire, parts = radio.node.notices  # once for each cause
+    assert "pass_tags" in wire and "is topic the sink's key" in parts
 
 
 def test_a_part_above_the_limit_ends_its_connection() -> None:
@@ -270,6 +286,60 @@ def test_after_a_crash_the_items_lost_are_known_exactly(radio: Radio) -> None:
     assert frame.header.flags == Flags.GAP
     assert other.counted()["missing"] == 5
     other.close()
+
+
+def test_a_snapshot_before_anything_came_remembers_where_it_stopped(
+    radio: Radio,
+) -> None:
+    mount = Mount("in", radio.node, {"out": radio.node.accept()})
+    radio.send(sending(0, 1000))
+    radio.take(100)
+    state = mount.snapshot()
+    for _ in range(2):  # the daemon starts twice while nobody sends
+        other = Radio()
+        again = Mount("in", other.node, {"out": other.node.accept()})
+        again.restore(state)
+        state = again.snapshot()
+        if _:
+            other.send(sending(1000, 10))
+            assert values(other.take(1)) == [counting(1000)]
+            assert other.counted() == {"sendings": 2}
+        other.close()
+
+
+def test_a_flow_graph_that_began_again_meanwhile_keeps_its_place() -> None:
+    radio = Radio(on_gap="fill", align=7)
+    mount = Mount("in", radio.node, {"out": radio.node.accept()})
+    state = mount.snapshot()
+    name = next(key for key in state if key.endswith("next"))
+    mount.restore({**state, name: np.array([17, 1])})
+    radio.send(sending(0, 20))
+    assert values(radio.take(1)) == [counting(3)]  # as 17 is 3 modulo 7
+    radio.close()
+
+
+@pytest.mark.parametrize(
+    "radio", [{"tags": False, "dtype": "u1", "dims": {"n": 29}}], indirect=True
+)
+def test_headers_that_would_be_taken_for_items_are_said_once(radio: Radio) -> None:
+    radio.send(*[sending(0, 0) + bytes(10)] * 3)
+    radio.take(3)
+    (said,) = [text for text in radio.node.notices if "looks like" in text]
+    assert "say tags = true" in said
+
+
+def test_a_call_ends_by_time_though_all_is_refused(
+    radio: Radio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamproc.nodes.gnuradio_source._CALL_NS", -1)
+    radio.send(b"x", b"x", sending(0, 10))
+    refused, frame = 0.0, None
+    while frame is None:
+        assert select.select([radio.node.wait_on()], [], [], 20)[0]
+        frame = radio.node.process()
+        before, refused = refused, radio.node.report()["refused_wire"]
+        assert refused <= before + 1
+    assert refused == 2
 
 
 def test_a_subscriber_takes_its_key_only() -> None:

@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ import pytest
 from streamproc.errors import EndOfStream, GraphError, PlacementError
 from streamproc.frame import Flags, Frame, Signature
 from streamproc.nodes import lsl_place
+from streamproc.nodes.lsl_inlet import near
 from streamproc.nodes.lsl_sink import LslSink, LslSinkConfig
 from streamproc.nodes.lsl_source import LslSource, LslSourceConfig
 from streamproc.schema import SchemaError, build
 
 pytest.importorskip("pylsl", reason="needs pylsl: pip install 'streamproc[lsl]'")
 NAME = f"streamproc-{os.getpid()}"
-lsl = lsl_place.library("machine")
+lsl = lsl_place.library()
 REACH_MS = 1e6  # ns: how far two looks at the clocks may be apart
 
 
@@ -107,7 +109,7 @@ def test_channels_are_chosen_by_their_labels(nodes: list[Any]) -> None:
     [
         ({"dims": {"channel": 2}}, "expected 2 channels, got 3"),
         ({"dtype": "f4"}, "expected f4, got f8"),
-        ({"unit": "V"}, "expected unit V, got uV"),
+        ({"unit": "V"}, "expected unit V, got 'uV'"),
         ({"rate_hz": 5}, "expected 5 frames/s, got 0"),
         ({"labels": ["c0", "c1", "Cz"]}, "expected one channel 'Cz'"),
     ],
@@ -132,7 +134,7 @@ def test_a_stream_that_is_not_there_is_said_with_the_cure() -> None:
         {"dims": {}},
         {"labels": ["a"]},
         {"gap_s": 0},
-        {"reach": "world"},
+        {"reach": "network"},
     ],
 )
 def test_a_config_that_cannot_be_is_refused(config: Any) -> None:
@@ -264,6 +266,40 @@ def test_no_socket_of_an_outlet_or_inlet_is_open_to_others(nodes: list[Any]) -> 
     assert checked >= 3
 
 
-def test_one_process_has_one_reach() -> None:
-    with pytest.raises(PlacementError, match="a worker of their own"):
-        lsl_place.library("network")
+@pytest.fixture
+def address() -> str:
+    """Of this machine, but not loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        own: str = probe.getsockname()[0]
+        return own
+
+
+def test_a_stream_of_another_machine_is_refused(address: str) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as far:
+        port = far.getsockname()[1]
+        xml = f"<info><v4data_port>{port}</v4data_port></info>"
+        info = SimpleNamespace(as_xml=lambda: xml, name=lambda: "far")
+        with socket.create_connection(("127.0.0.1", port)):
+            near(info)
+        with (
+            socket.create_connection((address, port)),
+            pytest.raises(ValueError, match="'far': expected one of this machine"),
+        ):
+            near(info)
+
+
+def test_who_connected_before_a_port_was_confined_is_cut_off(address: str) -> None:
+    with lsl_place.confined():
+        listener = socket.create_server(("0.0.0.0", 0))
+        port = listener.getsockname()[1]
+        ends = [(address, port), ("127.0.0.1", port)]
+        callers = [socket.create_connection(end, timeout=10) for end in ends]
+        taken = [listener.accept()[0] for _ in ends]
+    with listener, callers[0], callers[1], taken[0], taken[1]:
+        assert callers[0].recv(1) == b""
+        taken[1].sendall(b"x")
+        assert callers[1].recv(1) == b"x"

@@ -13,8 +13,9 @@ from streamproc.frame import Array, Flags, Frame, Signature
 from streamproc.mount import Mount
 from streamproc.node import Node, config_type
 from streamproc.nodes import kind
+from streamproc.nodes.covariances import covariance
 from streamproc.nodes.ekf import Ekf
-from streamproc.nodes.tracking import TrackerConfig, covariance
+from streamproc.nodes.tracking import TrackerConfig
 from streamproc.schema import SchemaError, build
 from streamproc.statespace import model
 from streamproc.testing import check_node, frames_of, run_node
@@ -137,6 +138,9 @@ def test_only_the_processor_is_to_be_had(name: str) -> None:
         ({"Q": [1.0, 2.0]}, "Q: expected one variance, 4 of them, or 4 rows of 4"),
         ({"R": [[1.0, 2.0], [2.0, 1.0]]}, "no eigenvalue below 0"),
         ({"gate": 1.0}, "gate: expected a probability below 1"),
+        ({"gate_parts": [[0]]}, "gate_parts needs gate"),
+        ({"gate": 0.9, "gate_parts": [[0], [0, 1]]}, "0 to 1, at most once"),
+        ({"gate": 0.9, "gate_parts": [[]]}, "expected components in each part"),
         ({"longest_gap_s": 1.0}, 'longest_gap_s needs time = "t0"'),
     ],
 )
@@ -228,6 +232,13 @@ def test_a_frame_out_of_time_order_is_refused_and_the_track_lives() -> None:
     assert made is not None and np.isfinite(made.arrays["x"]).all()
 
 
+def test_a_clock_set_back_is_a_gap() -> None:
+    mount = mounted(node("ekf", time="t0", longest_gap_s=2.0), np.zeros(2))
+    for t0_ns, gap in ((10**18, 0), (5 * 10**9, Flags.GAP), (6 * 10**9, 0)):
+        (made,) = mount((Frame.of(np.zeros(2), t0_ns=t0_ns),))
+        assert made is not None and made.header.flags & Flags.GAP == gap
+
+
 def test_a_lost_track_starts_again_and_its_neighbour_never_notices() -> None:
     config = {"model": "lorenz"}
     seen, _ = scene("lorenz", 60, tracks=2)
@@ -249,6 +260,19 @@ def test_outliers_beyond_the_gate_count_as_not_seen(name: str) -> None:
     assert one.report()["gated"] >= 1
     assert out[50].arrays["nis"][0] > quantile(0.9999, 2)
     assert not out[50].arrays["gain"].any()
+    assert np.abs(stacked(out)[50:, :2] - truth[50:, :2]).max() < 30
+
+
+@each_kind
+def test_a_part_beyond_its_gate_leaves_the_rest_of_an_observation(name: str) -> None:
+    seen, truth = scene(frames=200)
+    seen[50, 1] += 1000.0
+    one = node(name, gate=0.9999, gate_parts=[[0], [1]])
+    out = track(one, seen)
+    assert one.report()["gated"] >= 1
+    assert np.isnan(out[50].arrays["innovation"][1])
+    gain = out[50].arrays["gain"]
+    assert gain[:, 0].any() and not gain[:, 1].any()
     assert np.abs(stacked(out)[50:, :2] - truth[50:, :2]).max() < 30
 
 

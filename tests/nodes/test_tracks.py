@@ -184,6 +184,16 @@ def test_time_may_be_that_of_t0() -> None:
         tracked(late, time="t0")
 
 
+def test_one_time_far_ahead_does_not_refuse_all_that_follow() -> None:
+    frames = seen(crossing(40))
+    far = frames[10].header._replace(t0_ns=10**18)
+    frames[10] = Frame(far, frames[10].arrays)
+    out, one = tracked(frames, time="t0", longest_gap_s=2.5)
+    assert len(out) == 40 and one.report()["gaps"] == 2
+    assert flagged(out, Flags.GAP) == [10, 11]
+    assert (out[-1].arrays["id"] >= 0).sum() == 3
+
+
 def test_as_many_pairs_as_can_be_then_the_cheapest() -> None:
     squared = np.array([[1.0, 4.0], [2.0, 99.0]])
     tracks, detections = nearest(squared, squared, 9.0)

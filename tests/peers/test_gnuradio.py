@@ -18,10 +18,9 @@ from .gnuradio_peer import SCRIPTS, needed, radio, run_graph
 pytestmark = needed
 
 FRAME, PERIOD, SENT = 512, 10_000, 400_000
-FRAMES = {"bpsk": 800, "qpsk": 120}  # 256 classes take their time
-# Of the exact receiver's errors. 200 pilots say less of four complex taps, and what the
-# stream adds to them comes late in so short a one.
-WITHIN = {"bpsk": 1.05, "qpsk": 1.25}
+FRAMES = 800
+PILOTS = {"bpsk": 400, "qpsk": 800}  # so many say enough of four complex taps
+WITHIN = 1.05  # of the exact receiver's errors
 SNR_DB = 6.0
 # Of the exact receiver, told everything, over 16 million symbols that NumPy made (not
 # GNU Radio), and its standard error.
@@ -43,9 +42,9 @@ def receive(folder: Path, endpoint: str, socket: str, name: str) -> dict[str, An
     if name == "qpsk":
         text = text.replace('"f4"', '"c8"')
         keys = 'constellation = "qpsk"\nbase = "taps"\npilots ='
-        text = text.replace("pilots  =", keys)
+        text = text.replace("pilots  = 400", f"{keys} {PILOTS[name]}")
     (folder / "graph.toml").write_text(text)
-    done = run_graph(folder, "--frames", str(FRAMES[name]))
+    done = run_graph(folder, "--frames", str(FRAMES))
     assert done.returncode == 0, done.stderr
     summary: dict[str, Any] = json.loads(done.stdout)
     return summary
@@ -84,6 +83,7 @@ def test_symbols_of_gnu_radio_are_decoded_live(
 ) -> None:
     endpoint = f"ipc://{tmp_path}/iq"
     words = f"--endpoint {endpoint} --socket {socket} --constellation {name}"
+    words += f" --pilots {PILOTS[name]}"
     more = f"--symbols {SENT} --repeat --rate 400000 --truth truth.npy"
     script = str(SCRIPTS / "transmit.py")
     with radio(script, *words.split(), *more.split(), cwd=tmp_path):
@@ -95,7 +95,7 @@ def test_symbols_of_gnu_radio_are_decoded_live(
 
     frames = list(open_node("file.source", path=str(tmp_path / "samples.frames")))
     metas = [dict(frame.header.meta or {}) for frame in frames]
-    first, count = metas[0]["offset"], FRAMES[name] * FRAME
+    first, count = metas[0]["offset"], FRAMES * FRAME
     assert first % PERIOD == 0
     assert [meta["offset"] - first for meta in metas] == list(range(0, count, FRAME))
     runs = [
@@ -109,14 +109,15 @@ def test_symbols_of_gnu_radio_are_decoded_live(
     place = np.arange(first, first + count)
     truth = np.load(tmp_path / "truth.npy")[place % SENT]
     points = 2 if name == "bpsk" else 4
-    data = Pilots(count=200, period=PERIOD).known(first, len(place), points) < 0
+    pilots = Pilots(count=PILOTS[name], period=PERIOD)
+    data = pilots.known(first, len(place), points) < 0
     learned = np.load(tmp_path / "symbols.npy").ravel()
     best, chance = rate(
         exact([frame.data for frame in frames], name)[data] != truth[data]
     )
     found, _ = rate(learned[data] != truth[data])
     print(f"{socket} {name}: ser {found:.5f}, exact {best:.5f} +- {chance:.5f}")
-    assert found < WITHIN[name] * best
+    assert found < WITHIN * best
     if name == "bpsk":
         assert abs(best - REFERENCE) < 3.5 * np.hypot(chance, REFERENCE_SE)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from streamproc import open_node
 from streamproc.frame import Frame
@@ -132,3 +135,81 @@ def test_a_node_inside_a_flow_graph_gives_the_daemons_bytes(tmp_path: Path) -> N
     llr = np.load(tmp_path / "llr.npy")
     assert llr.size == samples.size
     assert llr.tobytes() == (tmp_path / "llr.f8").read_bytes()
+
+
+def test_a_frame_may_be_larger_than_a_flow_graphs_buffers(tmp_path: Path) -> None:
+    np.ones(40_960, "<f4").tofile(tmp_path / "samples.f4")
+    done = subprocess.run(
+        [PYTHON, SCRIPTS / "embed.py", "samples.f4", "llr.f8", "--python",
+         sys.executable, "--frame", "20000"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "llr.f8").stat().st_size == 40_000 * 8
+    assert "960 items at the end make no frame of 20000" in done.stderr
+
+
+def test_a_node_that_dies_elsewhere_is_said_with_its_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of an answer, and before the next question."""
+    played = SimpleNamespace(basic_block=Scheduled)
+    monkeypatch.setitem(sys.modules, "gnuradio", SimpleNamespace(gr=played))
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    found = importlib.import_module("streamproc_node")
+    program = tmp_path / "dies.py"
+    program.write_text(
+        "import os, sys\nos.write(1, bytes(4))\nsys.stdin.buffer.read(8)\n"
+        "os.write(1, b'\\x10\\0\\0\\0half')\nos._exit(7)\n"
+    )
+    monkeypatch.setattr(found, "PROGRAM", program)
+    node = found.Elsewhere(sys.executable, {}, np.dtype("f8"))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="ended with status 7"):
+            node.call(np.zeros(1))
+    with pytest.raises(RuntimeError, match="ended with status 7"):
+        node.finish()
+
+
+@pytest.mark.parametrize("size", [2, 10])
+def test_a_node_in_gnu_radios_own_process_gives_the_same(
+    size: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """GNU Radio's part is played here: Debian's does not import beside NumPy 2."""
+    played = SimpleNamespace(basic_block=Scheduled)
+    monkeypatch.setitem(sys.modules, "gnuradio", SimpleNamespace(gr=played))
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    found = importlib.import_module("streamproc_node")
+    keys = {"model": "lorenz", "taps": False}
+    samples = np.random.default_rng(3).normal(size=302)
+    node = found.StreamprocNode("ekf", "f8", "f8", 3, port="x", dim="axis", **keys)
+    made, room = [], np.empty(7)
+    rest = samples
+    while len(rest):
+        assert node.forecast(7, 1) in ([0], [1])
+        written = node.general_work([rest[:size]], [room])
+        made.append(room[:written].copy())
+        rest = rest[node.consumed :]
+    assert node.stop() and not len(node.after)
+    assert node.rest.tolist() == samples[300:].tolist()
+    assert "2 items at the end make no frame of 3" in capsys.readouterr().err
+    with open_node("ekf", **keys) as track:
+        want = [track(row.copy())["x"] for row in samples[:300].reshape(-1, 3)]
+    assert np.concatenate(made).tobytes() == np.concatenate(want).tobytes()
+    assert len(node._calls_ns) == 100
+
+
+class Scheduled:
+    """As much of GNU Radio's own kind of node as ours calls."""
+
+    def __init__(self, name: str, in_sig: object, out_sig: object) -> None:
+        self._name, self.consumed = name, 0
+
+    def name(self) -> str:
+        return self._name
+
+    def consume(self, port: int, count: int) -> None:
+        self.consumed = count

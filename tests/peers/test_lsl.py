@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -21,6 +24,12 @@ RATE_HZ = 1000
 FRAMES = 8000
 DOUBLE, WAIT_S = 2, 60
 NAMES = {end: f"{end}-{os.getpid()}" for end in ("sensor", "estimates")}
+
+
+# Without one capability, root or not: what binds a socket to a device needs none.
+DROP = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+LIST = ["ss", "-Hlntup"]
+MINE = ("127.0.0.1:", "0.0.0.0%lo:")
 
 
 def graph(folder: Path) -> Path:
@@ -59,13 +68,17 @@ def pull(lsl: Any, inlet: Any, count: int) -> tuple[Array, Array, Array]:
     return np.array(rows), np.array(stamps), np.array(here)
 
 
+def sensor_outlet(lsl: Any) -> Any:
+    name = NAMES["sensor"]
+    return lsl.StreamOutlet(lsl.StreamInfo(name, "test", 3, RATE_HZ, DOUBLE, name))
+
+
 def test_a_1_khz_stream_goes_through_the_tracker_whole_in_order_and_stamped(
     tmp_path: Path,
 ) -> None:
-    lsl = library("machine")
+    lsl = library()
     seen = tracking.observations(FRAMES)
-    info = lsl.StreamInfo(NAMES["sensor"], "test", 3, RATE_HZ, DOUBLE, NAMES["sensor"])
-    outlet = lsl.StreamOutlet(info)
+    outlet = sensor_outlet(lsl)
     with tracking.daemon(graph(tmp_path)):
         assert outlet.wait_for_consumers(WAIT_S)
         (found,) = lsl.resolve_byprop("name", NAMES["estimates"], 1, WAIT_S)
@@ -90,3 +103,33 @@ def test_a_1_khz_stream_goes_through_the_tracker_whole_in_order_and_stamped(
     print(
         f"LSL to LSL: n = {FRAMES}, {told}, max {late_ms.max():.2f} ms after it was due"
     )
+
+
+def family(pid: int) -> set[int]:
+    """A process and all that descend from it."""
+    found = {pid}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found |= family(int(child))
+    return found
+
+
+@pytest.mark.skipif(
+    not all(map(shutil.which, (DROP[0], LIST[0]))),
+    reason="needs ss and setpriv: apt-get install iproute2 util-linux",
+)
+def test_without_privileges_all_that_lsl_opens_is_open_to_this_machine_only(
+    tmp_path: Path,
+) -> None:
+    outlet = sensor_outlet(library())
+    before = [] if os.getuid() else DROP
+    with tracking.daemon(graph(tmp_path), *before) as run:
+        assert outlet.wait_for_consumers(WAIT_S)
+        said = subprocess.run(LIST, capture_output=True, text=True, check=True).stdout
+        ours = {f"pid={pid}," for pid in family(run.pid)}
+    rows = [row.split() for row in said.splitlines()]
+    rows = [row for row in rows if ours & set(re.findall(r"pid=\d+,", row[-1]))]
+    ends = sorted((row[0], row[4]) for row in rows)
+    print("LSL opens", *(f"{kind} {end}" for kind, end in ends), sep="\n  ")
+    assert {kind for kind, _ in ends} == {"tcp", "udp"}
+    assert all(end.startswith(MINE) for _, end in ends), ends

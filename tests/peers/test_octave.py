@@ -16,8 +16,6 @@ from streamproc import wire
 from . import tracking
 from .test_cpp import as_the_daemon_reads, headers, is_large
 
-FRAMES = 100_000
-MODEL = {"model": "lorenz-decimated", "taps": False}
 FOLDER = tracking.CLIENTS / "octave"
 OCTAVE = ["octave-cli", "--quiet", "--norc"]
 
@@ -42,20 +40,17 @@ def octave(script: str) -> str:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", tracking.TRACKERS)
 def test_a_script_loses_no_frame_and_reads_the_bytes_of_an_embedded_node(
-    tmp_path: Path,
+    tmp_path: Path, kind: str
 ) -> None:
-    seen = tracking.observations(FRAMES)
-    (tmp_path / "seen.f8").write_bytes(seen.tobytes())
-    graph, into, out = tracking.tracker(tmp_path)
-    with tracking.daemon(graph):
-        files = [str(tmp_path / "seen.f8"), str(tmp_path / "made")]
-        script = [*OCTAVE, str(FOLDER / "track.m"), into, out, "3", *files]
-        said = tracking.client(script, timeout_s=500)
-    print(f"Octave: {said}", end="")
-    assert said.startswith(f"sent {FRAMES}, read {FRAMES},")
-    made = (tmp_path / "made").read_bytes()
-    assert made == tracking.estimates(seen, "kalmannet", **MODEL)
+    said = tracking.track(tmp_path, [*OCTAVE, str(FOLDER / "track.m")], kind)
+    print(f"Octave, {kind}: {said}", end="")
+
+
+def test_an_estimate_that_comes_again_is_counted_and_left_out(tmp_path: Path) -> None:
+    said = tracking.doubled(tmp_path, [*OCTAVE, str(FOLDER / "track.m")])
+    assert "again 199\n" in said
 
 
 def test_the_readme_script_runs(tmp_path: Path) -> None:

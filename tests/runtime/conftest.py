@@ -8,11 +8,13 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from streamproc.config import loads
 from streamproc.graph import build
+from streamproc.runtime.checkpoint import newest_generation
 from streamproc.runtime.summary import summarise
 from streamproc.runtime.supervisor import RunFailedError, Supervisor
 
@@ -67,14 +69,23 @@ class Run:
             assert time.monotonic() < end, "no frames flow"
             time.sleep(0.02)
 
+    def _wait_for_checkpoint(self, post):
+        file, end = Path(post.plan["checkpoint"]), time.monotonic() + 20
+        before = newest_generation(file)
+        while newest_generation(file) == before:
+            assert time.monotonic() < end, f"{post.name} gets nowhere"
+            time.sleep(0.002)
+
     def crash(self):
         """Everything dies at once: all workers, and the supervisor gives up."""
         self.supervisor._reap = lambda: (_ for _ in ()).throw(RunFailedError("crash"))
         with pytest.raises(RunFailedError, match="crash"):
             self.join()
 
-    def kill(self, worker, number=signal.SIGKILL):
-        """Kill a worker as soon as it lives; returns its pid.
+    def kill(self, worker, number=signal.SIGKILL, once_moved=False):
+        """Kill a worker as soon as it lives, or got somewhere; returns its pid.
+
+        On a busy machine several in a row that got nowhere would end the graph.
 
         Not one that was killed before and whose death nobody has noticed yet.
         """
@@ -83,6 +94,8 @@ class Run:
             post = self.supervisor.posts[worker]
             process = post.process
             if process is not None and post.ready and process not in self._killed:
+                if once_moved:
+                    self._wait_for_checkpoint(post)
                 with suppress(ProcessLookupError):  # it has just died anyway
                     os.kill(process.pid, number)
                     if number == signal.SIGKILL:

@@ -77,8 +77,8 @@ def test_twenty_kills_of_the_middle_lose_nothing(run_graph, tmp_path):
     run = run_graph(chain(tmp_path / "out", 10_000, rate="rate_hz = 1000"))
     run.wait_for_frames(200)
     for _ in range(20):
-        run.kill("sum")
-        time.sleep(0.25)
+        run.kill("sum", once_moved=True)
+        time.sleep(0.1)
     summary = run.join()
     assert run.supervisor.posts["sum"].restarts >= 20
     assert_complete(tmp_path / "out", 10_000)

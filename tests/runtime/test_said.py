@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import msgpack
+import zmq
+
 from streamproc.runtime.said import (
     MOST_CHARS,
     MOST_REPEATS,
@@ -15,6 +18,20 @@ from streamproc.runtime.said import (
 )
 
 from .test_quarantine import graph
+
+WITH_CLIENT = """
+[graph]
+name  = "newcomer"
+edges = ["clients -> kept"]
+[nodes.clients]
+kind      = "zmq.source"
+endpoint  = "{place}"
+dtype     = "f8"
+dims      = { axis = 3 }
+until_end = true
+[nodes.kept]
+kind = "console"
+"""
 
 
 def test_a_saying_is_its_text_and_its_values():
@@ -67,3 +84,23 @@ def test_a_node_that_refuses_all_frames_does_not_fill_the_log(run_graph, tmp_pat
     assert [line.fields["seq"] for line in skips] == list(range(9, 9 + MOST_REPEATS))
     again = [line for _, line in run.log if line.startswith("again")]
     assert again == [f"again what=skip node=sum times={100 - MOST_REPEATS}"]
+
+
+def test_a_newcomer_reads_why_its_frames_are_refused(run_graph, tmp_path):
+    place = f"ipc://{tmp_path}/in"
+    run = run_graph(WITH_CLIENT.replace("{place}", place))
+    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        push.connect(place)
+        for _ in range(30):
+            push.send_multipart([b"\x93\x07\x01\x02", bytes(24)])
+            push.send_multipart([b"just one"])
+        head = [1, "mine", None, None, None, 1, [["data", "f8", [3]]], None]
+        push.send_multipart([msgpack.packb(head), bytes(24)])  # the end
+        summary = run.join()
+    scores = summary["scores"]["clients"]
+    assert (scores["refused_wire"], scores["refused_parts"]) == (30, 30)
+    wire, parts = (line for _, line in run.log if line.startswith("note"))
+    assert wire.startswith(
+        "note node=clients cause=1 x refused_wire, the last: expected a header"
+    )
+    assert parts.endswith("1 x refused_parts, the last: 1 parts, not 2")

@@ -152,7 +152,7 @@ LEARNED = """
 edges = ["scene:observation -> net -> end"]
 [nodes.scene]
 kind = "scene.lorenz"
-frames = 900
+frames = 2100
 rate_hz = 300
 [nodes.net]
 kind = "kalmannet"
@@ -169,8 +169,8 @@ def test_a_learned_node_comes_back_from_the_spare_bit_equal(run_graph, tmp_path)
     run = run_graph(LEARNED.format(path="out.frames", root=tmp_path))
     run.wait_for_frames(60)
     for _ in range(6):
-        run.kill("net")
-        time.sleep(0.2)
+        run.kill("net", once_moved=True)
+        time.sleep(0.1)
     run.join()
     assert run.supervisor.posts["net"].restarts == 6
     assert not said(run, "spare died")
@@ -180,7 +180,7 @@ def test_a_learned_node_comes_back_from_the_spare_bit_equal(run_graph, tmp_path)
 
 def undisturbed():
     """What the nodes make of it embedded, without spares, forks or rehearsals."""
-    scene = open_node("scene.lorenz", frames=900, rate_hz=300)
+    scene = open_node("scene.lorenz", frames=2100, rate_hz=300)
     net = open_node("kalmannet", model="lorenz-decimated", engine="onnx")
     return [content(net(made.observation)) for made in scene]
 

@@ -31,7 +31,7 @@ CODE_CALLS = {
 STARTERS = {"run", "Popen", "call", "check_call", "check_output"}  # of subprocess
 SPAWNERS = (
     "streamproc.runtime.process streamproc.runtime.supervisor streamproc.cli.* "
-    "streamproc_kernels.gpu.emulate"
+    "streamproc.measure.hop streamproc_kernels.gpu.emulate"
 )
 
 

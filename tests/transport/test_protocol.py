@@ -65,6 +65,9 @@ class Edge:
         if self.on_full != "block" or not self.sender.held:
             self.producer_checkpoint = (self.sender.next_seq, self.sender.dropped)
 
+    def press(self) -> None:
+        self.sender.urgent = not self.sender.urgent
+
     def send(self) -> None:
         self.to_consumer.extend(self.sender.pull())
         self.to_producer.extend(self.receiver.pull())
@@ -159,12 +162,13 @@ STEPS = [
     "take",
     "commit",
     "checkpoint_producer",
+    "press",
     "lose_link",
     "restart_consumer",
     "restart_producer",
     "nudge",
 ]
-WELL = STEPS[:7]
+WELL = STEPS[:8]
 
 
 def steps(names: list[str]) -> st.SearchStrategy[list[tuple[str, int]]]:

@@ -1,5 +1,4 @@
 // Frames to and from a streamproc daemon: wire version 1, in one file.
-//
 // C++17, libzmq and its C++ header (Debian: cppzmq-dev). Link with -lzmq -pthread.
 //
 //   zmq::context_t context;
@@ -7,17 +6,13 @@
 //   streamproc::Receiver estimates(context, "tcp://127.0.0.1:5556");
 //
 // Flow control. Sender waits while its queue and the sockets are full: a slow graph slows
-// the sender, and nothing is thrown away. Receiver must be read while frames are sent: the
-// sink holds few frames, and gives up on a reader after its timeout_s.
+// it, nothing is thrown away. Receiver must be read while frames are sent: the sink holds
+// few, and gives up on a reader after its timeout_s. A socket belongs to one thread.
 //
 // What can be lost. Plain ZeroMQ has no acks: when the process that listens is killed, what
-// lies in its sockets dies with it, megabytes of small frames, and the next frame is flagged
-// GAP. A window bounds it: send frame n when the estimate of frame n - 256 is back, as
-// track.cpp does. t0_ns says which frame an estimate belongs to.
-//
-// A socket belongs to one thread: Sender in one and Receiver in another is fine.
+// lies in its sockets dies with it, and the next frame is flagged GAP. A window bounds it:
+// send frame n when the estimate of frame n - 256 is back, as track.cpp does.
 #pragma once
-
 #include <zmq.hpp>
 
 #include <chrono>
@@ -44,10 +39,8 @@ struct WireError : std::runtime_error {
 };
 
 enum Flag : std::uint8_t { END = 1, GAP = 2, DEGRADED = 4, QUARANTINED = 8 };
-constexpr std::size_t max_header_bytes = 4096, max_arrays = 64, max_dims = 8;
-constexpr std::uint64_t max_frame_bytes = std::uint64_t{1} << 30;
-constexpr std::uint64_t max_number = (std::uint64_t{1} << 63) - 1;
-constexpr std::size_t max_name = 256;  // characters
+constexpr std::size_t max_header_bytes = 4096, max_arrays = 64, max_dims = 8, max_name = 256;
+constexpr std::uint64_t max_frame_bytes = 1 << 30, max_number = ~std::uint64_t{0} >> 1;
 
 using Shape = std::vector<std::uint64_t>;
 
@@ -163,8 +156,7 @@ class Unpacker {
   }
 
  private:
-  static constexpr int max_depth = 4;
-  static constexpr std::uint64_t max_items = 256;
+  enum : std::uint64_t { max_depth = 4, max_items = 256 };
   [[noreturn]] static std::uint64_t fail(const char* why) {
     throw WireError(std::string("header: ") + why);
   }
@@ -180,14 +172,11 @@ class Unpacker {
     return value;
   }
 
-  void value(int depth) {
+  void value(std::uint64_t depth) {
     if (depth > max_depth) fail("meta: nested too deeply");
     const std::uint8_t tag = at_ == end_ ? byte() : *at_;
     if ((tag & 0xF0) == 0x80 || tag == 0xDE || tag == 0xDF) return map(depth);
-    if ((tag & 0xF0) == 0x90 || tag == 0xDC || tag == 0xDD) {
-      for (std::uint64_t left = array(max_items); left--;) value(depth + 1);
-      return;
-    }
+    if ((tag & 0xF0) == 0x90 || tag == 0xDC || tag == 0xDD) return list(depth);
     if ((tag & 0xE0) == 0xA0 || (tag >= 0xD9 && tag <= 0xDB))
       return (void)text(max_header_bytes);
     ++at_;
@@ -198,7 +187,10 @@ class Unpacker {
       fail("meta: expected plain values");
   }
 
-  void map(int depth) {
+  void list(std::uint64_t depth) {
+    for (std::uint64_t left = array(max_items); left--;) value(depth + 1);
+  }
+  void map(std::uint64_t depth) {
     const std::uint8_t tag = byte();
     std::uint64_t left = tag == 0xDE ? big(2) : tag == 0xDF ? big(4) : tag & 0x0F;
     if (left > max_items) fail("meta: too large a map");
@@ -223,9 +215,8 @@ class Unpacker {
         code = code << 6 | (byte(n) & 0x3F);
       }
       constexpr std::uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-      const bool surrogate = code >= 0xD800 && code < 0xE000;
       if ((lead >= 0x80 && lead < 0xC2) || lead > 0xF4 || code < least[more] ||
-          code > 0x10FFFF || surrogate)
+          code > 0x10FFFF || (code >= 0xD800 && code < 0xE000))
         fail("a string that is no UTF-8");
       at += more + 1;
     }
@@ -330,7 +321,7 @@ class Sender {
     header_.arrays[0].shape = shape;
     header_.t0_ns = t0_ns ? *t0_ns : now_ns();
     header_.seq = next_;
-    const std::uint64_t bytes = array_bytes(header_.arrays[0]);
+    const std::size_t bytes = array_bytes(header_.arrays[0]);
     const std::string head = encode(header_);
     if (wait_ms != waits_) socket_.set(zmq::sockopt::sndtimeo, waits_ = wait_ms);
     if (!socket_.send(zmq::buffer(head), zmq::send_flags::sndmore)) return false;
@@ -354,6 +345,7 @@ struct Frame {
 
   // The samples of an array, C order. WireError where there is none of this type.
   template <class T> std::vector<T> get(std::string_view name = "data") const {
+    static_assert(!std::is_same_v<T, bool>, "vector<bool> has no bytes: read b1 of `parts`");
     for (std::size_t n = 0; n < parts.size(); ++n) {
       const ArraySpec& spec = header.arrays[n];
       if (spec.name != name) continue;

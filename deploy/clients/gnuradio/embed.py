@@ -20,12 +20,13 @@ def main():
     parser.add_argument("llr", help="file for float64")
     parser.add_argument("--python", help="interpreter that has streamproc")
     parser.add_argument("--kind", default="factor_graph")
+    parser.add_argument("--frame", type=int, default=512, help="samples")
     parser.add_argument("--config", default='{"pilots": 200, "online": "soft"}')
     args = parser.parse_args()
 
     graph = gr.top_block("embed")
     detector = StreamprocNode(
-        args.kind, "f4", "f8", 512, port="llr", python=args.python,
+        args.kind, "f4", "f8", args.frame, port="llr", python=args.python,
         **json.loads(args.config),
     )  # fmt: skip
     sink = blocks.file_sink(8, args.llr)

@@ -18,7 +18,8 @@ from streamproc import Signature, open_node
 class Embedded:
     """A node with one input port; arrays in, one port's arrays out, flat.
 
-    asked: kind, config, dtype and samples of a frame, dim, and port, if it has several.
+    asked: kind, config, dtype and samples of a frame, dim, and port: which of its
+    output's arrays or ports, if there are several.
     """
 
     def __init__(self, asked):
@@ -42,7 +43,12 @@ class Embedded:
         return rest
 
     def _given(self, made):
-        chosen = made if self._port is None else getattr(made, self._port, None)
+        if made is None or isinstance(made, np.ndarray):
+            return made if made is None else made.ravel()
+        named = made if isinstance(made, dict) else made._asdict()
+        if self._port not in named:
+            raise ValueError(f"port: expected one of {[*named]}, got {self._port!r}")
+        chosen = named[self._port]
         return None if chosen is None else np.ravel(chosen)
 
 

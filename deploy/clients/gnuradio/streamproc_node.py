@@ -14,6 +14,7 @@ needs it (3.10.5 of Debian 12 was not, and cannot be imported beside it).
 import json
 import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -33,32 +34,42 @@ class Elsewhere:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        self._answer()  # it is ready, or says on stderr why not
+        self._body(self._process.stdout.read(4))  # ready, or says on stderr why not
 
     def call(self, samples):
         """What the node makes of a frame; None where it has nothing to give."""
-        self._process.stdin.write(samples.tobytes())
-        self._process.stdin.flush()
-        return self._answer()
+        try:
+            self._process.stdin.write(samples.tobytes())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+        return self._body(self._process.stdout.read(4))
 
     def finish(self):
         """What it still holds, and its end."""
-        self._process.stdin.close()
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            raise self._died() from None
         rest = []
         while head := self._process.stdout.read(4):
             rest.append(self._body(head))
-        self._process.wait()
+        if self._process.wait():
+            raise self._died()
         return rest
 
-    def _answer(self):
-        head = self._process.stdout.read(4)
-        if len(head) < 4:
-            raise RuntimeError("the node's process ended; see above for why")
-        return self._body(head)
-
     def _body(self, head):
-        data = self._process.stdout.read(*struct.unpack("<I", head))
+        (size,) = struct.unpack("<I", head) if len(head) == 4 else (-1,)
+        data = self._process.stdout.read(size) if size > 0 else b""
+        if len(data) != size:
+            raise self._died()
         return np.frombuffer(data, self._out_dtype) if data else None
+
+    def _died(self):
+        status = self._process.wait()
+        return RuntimeError(
+            f"the node's process ended with status {status}; see above for why"
+        )
 
 
 class StreamprocNode(gr.basic_block):
@@ -67,9 +78,10 @@ class StreamprocNode(gr.basic_block):
     kind, config: as in a graph file.
     in_dtype, out_dtype: of the items, as NumPy has them; out_dtype as the port has it.
     samples: of a frame; dim: what they are called.
-    port: of the output, where the node has several.
+    port: of the output, or array of it, where the node has several.
     python: of the venv with streamproc; None: this one.
     after: what the node still held at the end, which a flow graph can no longer take.
+    rest: items at the end that were too few for a frame; the node never saw them.
     """
 
     def __init__(
@@ -90,20 +102,26 @@ class StreamprocNode(gr.basic_block):
         else:
             self._node = Elsewhere(python, asked, self._out_dtype)
         self._made = self.after = np.empty(0, self._out_dtype)
+        # A flow graph's buffers may be smaller than a frame, so it grows in here.
+        self._frame, self._have = np.empty(samples, in_dtype), 0
         self._calls_ns = []
 
     def forecast(self, noutput_items, ninputs):
-        return [0 if len(self._made) else self._samples] * ninputs
+        return [0 if len(self._made) else 1] * ninputs
 
     def general_work(self, input_items, output_items):
         given, room = input_items[0], output_items[0]
         taken = written = 0
         while written < len(room):
             if not len(self._made):
-                if len(given) - taken < self._samples:
+                count = min(self._samples - self._have, len(given) - taken)
+                end = self._have + count
+                self._frame[self._have : end] = given[taken : taken + count]
+                self._have, taken = end, taken + count
+                if end < self._samples:
                     break
-                self._made = self._call(given[taken : taken + self._samples])
-                taken += self._samples
+                self._have = 0
+                self._made = self._call(self._frame.copy())
             count = min(len(room) - written, len(self._made))
             room[written : written + count] = self._made[:count]
             self._made = self._made[count:]
@@ -121,7 +139,17 @@ class StreamprocNode(gr.basic_block):
             raise TypeError(f"expected items of {self._out_dtype}, got {made.dtype}")
         return made
 
+    @property
+    def rest(self):
+        return self._frame[: self._have].copy()
+
     def stop(self):
+        if self._have:
+            print(
+                f"{self.name()}: {self._have} items at the end make no frame of "
+                f"{self._samples}; they are in `rest`",
+                file=sys.stderr,
+            )
         rest = [made for made in self._node.finish() if made is not None]
         self.after = np.concatenate([self._made, *rest])
         return True

@@ -5,8 +5,8 @@
     streamproc run receive.toml --frames 780
 
 Symbols go through four taps, exp(-0.2 l), turned by 40 degrees a tap where they are
-complex, and Gaussian noise of 10^(-snr/10), to a PUB or PUSH sink. The first 200 of
-every 10,000 are pilots, and each run of them begins with a tag `pilots`.
+complex, and Gaussian noise of 10^(-snr/10), to a PUB or PUSH sink. The first 400 of
+every 10,000 are pilots (--pilots), and each run of them begins with a tag `pilots`.
 """
 
 import argparse
@@ -18,21 +18,21 @@ import numpy as np
 import pmt
 from gnuradio import analog, blocks, digital, filter, gr, zeromq
 
-PILOTS, PERIOD = 200, 10_000
+PERIOD = 10_000
 POINTS = {
     "bpsk": [-1.0, 1.0],
     "qpsk": [(re + 1j * im) / 2**0.5 for re in (-1, 1) for im in (-1, 1)],
 }
 
 
-def pilots(width):
+def pilots(count, width):
     """The PRBS-23 of register 1, from its 4097th bit on, `width` bits a symbol."""
     register, made = 1, []
-    for _ in range(4096 + PILOTS * width):
+    for _ in range(4096 + count * width):
         bit = (register >> 22 ^ register >> 17) & 1
         register = (register << 1 | bit) & 0x7FFFFF
         made.append(bit)
-    bits = np.array(made[4096:]).reshape(PILOTS, width)
+    bits = np.array(made[4096:]).reshape(count, width)
     return bits @ (1 << np.arange(width)[::-1])
 
 
@@ -43,13 +43,13 @@ def taps(name):
     return np.exp(-0.2 * delay) * turn
 
 
-def symbols(count, name, seed):
-    """Random ones, with the pilots in their places."""
+def symbols(count, name, seed, known):
+    """Random ones, with `known` pilots in their places."""
     points = len(POINTS[name])
     made = np.random.default_rng(seed).integers(points, size=count, dtype=np.int8)
-    known = pilots(points.bit_length() - 1)
+    known = pilots(known, points.bit_length() - 1)
     for first in range(0, count, PERIOD):
-        made[first : first + PILOTS] = known[: count - first]
+        made[first : first + len(known)] = known[: count - first]
     return made
 
 
@@ -95,6 +95,7 @@ def main():
     parser.add_argument("--socket", choices=("pub", "push"), default="pub")
     parser.add_argument("--constellation", choices=tuple(POINTS), default="bpsk")
     parser.add_argument("--symbols", type=int, default=1_000_000)
+    parser.add_argument("--pilots", type=int, default=400, help="of every 10,000")
     parser.add_argument("--rate", type=float, default=200_000, help="symbols a second")
     parser.add_argument("--snr-db", type=float, default=6.0)
     parser.add_argument("--seed", type=int, default=1)
@@ -102,7 +103,7 @@ def main():
     parser.add_argument("--no-tags", action="store_true")
     parser.add_argument("--truth", help="file for the symbols sent, int8 .npy")
     args = parser.parse_args()
-    sent = symbols(args.symbols, args.constellation, args.seed)
+    sent = symbols(args.symbols, args.constellation, args.seed, args.pilots)
     if args.truth:
         np.save(args.truth, sent)
     transmitter = Transmitter(args, sent)

@@ -2,35 +2,66 @@
 ##
 ## Header of a frame, wire version 1: stream, seq, t0_ns, t_in_ns (uint64, [] where the
 ## sender knew none), flags (1 end, 2 gap before it, 4 degraded, 8 quarantined), arrays
-## (name, dtype, sizes, bytes). An error "streamproc:wire", whatever else the bytes are.
+## (name, dtype, sizes, bytes, class of their parts, whether they are more than a vector
+## of it). An error "streamproc:wire", whatever else the bytes are.
 ## Headers of one stream differ in four numbers: the rest is read once.
 function header = streamproc_decode (bytes)
   persistent last = uint8 ([]);         # a header read before, its numbers zero
-  persistent at = 0;                    # where they begin
-  persistent kept;
-  persistent places = [1:8, 10:17, 19:26, 27];
-  if (numel (bytes) == numel (last))
+  persistent kept from to small known;
+  if (! isempty (last) && numel (bytes) == numel (last) && isrow (bytes))
     bare = bytes;
-    bare(at + places) = 0;
-    flags = bytes(at + 27);
-    if (all (bare == last) && all (bytes(at + [1 10 19]) < 128) && flags < 128)
+    bare(from) = 0;
+    if (all (bare == last) && all (bytes(small) < 128) && isa (bytes, "uint8"))
+      raw = zeros (1, 32, "uint8");
+      raw(to) = bytes(from);
       header = kept;
-      header.seq = big (bytes(at + (1:8)));
-      header.t0_ns = big (bytes(at + (10:17)));
-      header.t_in_ns = big (bytes(at + (19:26)));
-      header.flags = flags;
+      numbers = typecast (raw, "uint64");
+      header.seq = numbers(known{1});
+      header.t0_ns = numbers(known{2});
+      header.t_in_ns = numbers(known{3});
+      header.flags = raw(25);
       return;
     endif
   endif
-  [header, start] = slowly (bytes);
-  if (numel (bytes) > start + 27 && all (bytes(start + [0 9 18]) == 0xCF))
+  [header, starts] = slowly (bytes);
+  last = uint8 ([]);
+  [from, to, small, known] = layout (bytes, starts);
+  if (! isempty (known))
     kept = header;
-    [last, at] = deal (bytes, start);
-    last(at + places) = 0;
+    last = bytes;
+    last(from) = 0;
   endif
 endfunction
 
-function [header, start] = slowly (bytes)
+## Where the bytes of the four numbers are, which place each has among four little-endian
+## uint64, which of them must stay below 128, and which of the four each number is: [] for
+## nil. `known` is empty where a number is written as a signed one.
+function [from, to, small, known] = layout (bytes, starts)
+  from = to = small = [];
+  known = {1, 2, 3, 4};
+  for n = 1:4
+    at = starts(n);
+    tag = double (bytes(at));
+    if (tag == 0xC0)
+      known{n} = [];
+    elseif (tag < 0x80)
+      from(end + 1) = small(end + 1) = at;
+      to(end + 1) = 8 * n - 7;
+    elseif (tag <= 0xCF && (n < 4 || tag == 0xCC))
+      width = 2 ^ (tag - 0xCC);
+      from = [from, at + (width:-1:1)];
+      to = [to, 8 * n - 8 + (1:width)];
+      if (width == 8)
+        small(end + 1) = at + 1;
+      endif
+    else
+      known = {};
+      return;
+    endif
+  endfor
+endfunction
+
+function [header, starts] = slowly (bytes)
   if (numel (bytes) > 4096 || ! isa (bytes, "uint8"))
     fail ("more than 4096 bytes");
   endif
@@ -40,18 +71,22 @@ function [header, start] = slowly (bytes)
     fail ("not eight fields, or not version 1");
   endif
   [header.stream, at] = text (bytes, at);
-  start = at;
   most = intmax ("int64");
+  starts(1) = at;
   [header.seq, at] = number (bytes, at, most);
+  starts(2) = at;
   [header.t0_ns, at] = number (bytes, at, most);
+  starts(3) = at;
   [header.t_in_ns, at] = number (bytes, at, most);
+  starts(4) = at;
   [header.flags, at] = number (bytes, at, 255);
   header.flags = uint8 (header.flags);
   [count, at] = list (bytes, at);
   if (count > 64 || isempty (header.flags))
     fail ("too many arrays, or no flags");
   endif
-  header.arrays = struct ("name", {}, "dtype", {}, "sizes", {}, "bytes", {});
+  header.arrays = struct ("name", {}, "dtype", {}, "sizes", {}, "bytes", {}, ...
+                          "class", {}, "shaped", {});
   for n = 1:count
     [header.arrays(n), at] = array (bytes, at);
   endfor
@@ -68,6 +103,10 @@ function [spec, at] = array (bytes, at)
   persistent itemsize = struct ("u1", 1, "i1", 1, "b1", 1, "u2", 2, "i2", 2, "u4", 4, ...
                                 "i4", 4, "f4", 4, "u8", 8, "i8", 8, "f8", 8, "c8", 8, ...
                                 "c16", 16);
+  persistent classes = struct ("u1", "uint8", "i1", "int8", "u2", "uint16", "i2", "int16", ...
+                               "u4", "uint32", "i4", "int32", "u8", "uint64", ...
+                               "i8", "int64", "f4", "single", "f8", "double", ...
+                               "c8", "single", "c16", "double", "b1", "uint8");
   [fields, at] = list (bytes, at);
   if (fields != 3)
     fail ("an array is [name, dtype, sizes]");
@@ -90,6 +129,8 @@ function [spec, at] = array (bytes, at)
   if (itemsize.(spec.dtype) * prod (max (spec.sizes, 1)) > 2^30)
     fail ("an array larger than a frame may be");
   endif
+  spec.class = classes.(spec.dtype);
+  spec.shaped = dims > 1 || any (spec.dtype(1) == "bc");
 endfunction
 
 function at = skip (bytes, at, depth)   # of a value in meta, which is not looked at

@@ -20,7 +20,11 @@ function frame = streamproc_receive (socket, wait_s = 0)
       if (numel (part) != spec.bytes)
         error ("streamproc:wire", "%s: not as many bytes as announced", spec.name);
       endif
-      frame.samples.(spec.name) = shaped (part, spec);
+      part = typecast (part, spec.class);
+      if (spec.shaped)
+        part = shaped (part, spec);
+      endif
+      frame.samples.(spec.name) = part;
     endfor
     if (zmq_getsockopt (socket, MORE))
       error ("streamproc:wire", "more parts than arrays");
@@ -32,19 +36,16 @@ function frame = streamproc_receive (socket, wait_s = 0)
   end_unwind_protect
 endfunction
 
-function samples = shaped (part, spec)
-  persistent classes = struct ("u1", "uint8", "i1", "int8", "u2", "uint16", "i2", "int16", ...
-                               "u4", "uint32", "i4", "int32", "u8", "uint64", ...
-                               "i8", "int64", "f4", "single", "f8", "double", ...
-                               "c8", "single", "c16", "double", "b1", "uint8");
-  samples = typecast (part, classes.(spec.dtype));
+function samples = shaped (samples, spec)
   if (spec.dtype(1) == "c")
     samples = complex (samples(1:2:end), samples(2:2:end));
   elseif (spec.dtype(1) == "b")
     samples = logical (samples);
   endif
   dims = numel (spec.sizes);
-  if (dims > 1)
-    samples = permute (reshape (samples, fliplr (spec.sizes)), dims:-1:1);
+  if (dims == 2)
+    samples = reshape (samples, spec.sizes([2 1])).';
+  elseif (dims > 2)
+    samples = permute (reshape (samples, spec.sizes(end:-1:1)), dims:-1:1);
   endif
 endfunction

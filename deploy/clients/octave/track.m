@@ -34,7 +34,7 @@ from = zmq_socket (ZMQ_PULL);
 zmq_connect (from, out);
 file = fopen (estimates, "w");
 begun = tic ();
-sent = came = 0;
+sent = came = again = 0;
 while (came < count)
   while (sent < count && sent - came < WINDOW)
     t0_ns = FIRST_NS + sent * PERIOD_NS;
@@ -44,8 +44,11 @@ while (came < count)
     sent += 1;
   endwhile
   frame = streamproc_receive (from, PATIENCE_S);
-  if (isempty (frame) || frame.t0_ns != FIRST_NS + came * PERIOD_NS)
-    break;
+  if (isempty (frame) || frame.t0_ns > FIRST_NS + came * PERIOD_NS)
+    break;                              # nothing any more, or one is missing
+  elseif (frame.t0_ns < FIRST_NS + came * PERIOD_NS)
+    again += 1;                         # sent twice by a daemon that was killed
+    continue;
   endif
   for spec = frame.arrays
     samples = frame.samples.(spec.name);
@@ -56,4 +59,7 @@ endwhile
 fclose (file);
 took_s = toc (begun);
 printf ("sent %d, read %d, %.1f s, %.0f frames/s\n", sent, came, took_s, came / took_s);
+if (again)
+  printf ("again %d\n", again);
+endif
 exit (came < count);

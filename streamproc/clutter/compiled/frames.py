@@ -13,6 +13,7 @@ from streamproc.clutter.compiled.gates import Room, plane_size
 from streamproc.clutter.compiled.images import REACH, RUN, TAPS, margin_of
 from streamproc.clutter.compiled.plan import LayerPlan
 from streamproc.frame import Array
+from streamproc.on_demand import ready
 
 FLOOR = np.float32(3e-2)  # power, in units of the noise's, where logarithms level off
 
@@ -42,6 +43,10 @@ class Frames:
 
     def __init__(self, layers: list[LayerPlan], frames: int, grid: Grid) -> None:
         self.grid, self.count = grid, frames
+        ready(gates.pool, gates.pool_between, gates.level, gates.gate)
+        ready(images.smooth, images.gated)
+        if any(len(layer.steps) for layer in layers):
+            ready(images.again)
         height, self.width = (grid.rows + 1) // 2, (grid.columns + 1) // 2
         first = layers[0]
         most, outputs = first.filters, first.outputs
@@ -65,41 +70,41 @@ class Frames:
     def pool(self, some: Array, first: int, planes: Array) -> None:
         """Levels of images (T, 2, N) into planes first, first + 1, ..."""
         grid = self.grid
-        gates.pool(some, grid.columns, grid.margin, first, self._power, planes)
-        gates.level(planes[first : first + len(some)], self.width, FLOOR)
+        gates.pool()(some, grid.columns, grid.margin, first, self._power, planes)
+        gates.level()(planes[first : first + len(some)], self.width, FLOOR)
 
     def look(self, layer: LayerPlan, image: Array, planes: Array) -> None:
         """Levels of what is no tissue, of tissue, and of bubbles, into planes."""
         grid, count = self.grid, self.count
         down, across = layer.down, layer.across
-        images.smooth(self.rest, grid.stride, down, across, self._line, self._seen)
+        images.smooth()(self.rest, grid.stride, down, across, self._line, self._seen)
         for n, some in enumerate(self._seen):
             self.pool(some, n * count, planes)
         first = len(self._seen) * count
-        gates.pool_between(
+        gates.pool_between()(
             *(image, self.rest, grid.columns, grid.margin, first),
             *(self._power, planes),
         )
-        gates.level(planes[first : first + count], self.width, FLOOR)
+        gates.level()(planes[first : first + count], self.width, FLOOR)
         self.pool(self.sparse, first + count, planes)
 
     def smooth(self, rest: Array, layer: LayerPlan, seen: Array) -> None:
         """By the last kernel, (T, 2, N) into (1, T, 2, N)."""
         down, across = layer.down[-1:], layer.across[-1:]
-        images.smooth(rest, self.grid.stride, down, across, self._line, seen)
+        images.smooth()(rest, self.grid.stride, down, across, self._line, seen)
 
     def pass_gates(self, layer: LayerPlan, planes: Array, sources: Array) -> None:
         """Gates from planes of levels, and bubbles through them."""
         grid = self.grid
-        gates.gate(
+        gates.gate()(
             *(planes, sources, grid.columns, grid.margin, layer.gates),
             *(self._work, self._hidden, self._gates),
         )
-        images.gated(self._seen, self._gates, self.sparse)
+        images.gated()(self._seen, self._gates, self.sparse)
 
     def pass_again(self, layer: LayerPlan, step: float) -> None:
         """Bubbles from a new rest, by the same gates."""
-        images.again(
+        images.again()(
             *(self.rest, self.grid.stride, layer.down, layer.across, self._line),
             *(self._pair, self._gates, step, self.sparse),
         )

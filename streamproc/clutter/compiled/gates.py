@@ -14,6 +14,7 @@ from numba import float32, int64, njit, types, void
 
 from streamproc.clutter.compiled.single import FLAGS, log, sigmoid
 from streamproc.clutter.compiled.tissue import COMPILED, IMAGES
+from streamproc.on_demand import on_demand
 
 TOGETHER = 4  # outputs of a convolution that share what they read
 
@@ -23,10 +24,10 @@ F3 = types.Array(float32, 3, "C")
 IN1 = types.Array(float32, 1, "C", readonly=True)
 IN2 = types.Array(float32, 2, "C", readonly=True)
 IN3 = types.Array(float32, 3, "C", readonly=True)
-L2 = types.Array(int64, 2, "C", readonly=True)
-L3 = types.Array(int64, 3, "C", readonly=True)
+L3 = types.Array(int64, 3, "C")
 QUARTER = np.float32(0.25)
 CAREFUL: Any = COMPILED | {"fastmath": FLAGS}
+WITHIN: Any = {"cache": False}  # of what is called in here: it is kept by its caller
 
 
 def plane_size(height: int, width: int) -> int:
@@ -57,7 +58,7 @@ def _clear(power, columns, stride):
             power[z * stride + p] = np.float32(0)
 
 
-@njit(void(IMAGES, int64, int64, int64, F2, F2), **COMPILED)
+@on_demand(njit(**COMPILED), void(IMAGES, int64, int64, int64, F2, F2))
 def pool(images, columns, margin, first, room, planes):
     """Summed powers of 2 x 2 pixels of images (T, 2, N), zeros beyond the edge.
 
@@ -75,7 +76,7 @@ def pool(images, columns, margin, first, room, planes):
         _spread(room, columns, n // stride, planes[first + t])
 
 
-@njit(void(IMAGES, IMAGES, int64, int64, int64, F2, F2), **COMPILED)
+@on_demand(njit(**COMPILED), void(IMAGES, IMAGES, int64, int64, int64, F2, F2))
 def pool_between(images, less, columns, margin, first, room, planes):
     """The same of images - less."""
     stride = columns + 2
@@ -91,7 +92,7 @@ def pool_between(images, less, columns, margin, first, room, planes):
         _spread(room, columns, n // stride, planes[first + t])
 
 
-@njit(void(F2, int64, float32), **CAREFUL)
+@on_demand(njit(**CAREFUL), void(F2, int64, float32))
 def level(planes, width, floor):
     """Mean powers p become log(p + floor); what is around stays zero."""
     stride = width + 1
@@ -143,7 +144,7 @@ def _nine(x, w, y, o, c, stride):
         y3[p] = x3 + q6 * k + q7 * r + q8 * m
 
 
-@njit(void(F2, L2, int64, IN3, IN1, F2), **COMPILED)
+@njit(**COMPILED | WITHIN)
 def convolve(planes, sources, width, w, bias, y):
     """3 x 3 of the planes that `sources` names, (input, [plane, weight]).
 
@@ -158,7 +159,7 @@ def convolve(planes, sources, width, w, bias, y):
                 _nine(x, w, y, o, sources[k, 1], width + 1)
 
 
-@njit(void(F2, int64, F2, int64), **COMPILED)
+@njit(**COMPILED | WITHIN)
 def rectify(y, width, planes, first):
     """max(y, 0) into planes first, first + 1, ..., zeros around."""
     stride = width + 1
@@ -174,7 +175,7 @@ def rectify(y, width, planes, first):
             run[r * stride + width] = np.float32(0)
 
 
-@njit(void(F2, int64, int64, IN2, IN1, F2), **COMPILED)
+@njit(**COMPILED | WITHIN)
 def mix(planes, first, width, w, bias, y):
     """1 x 1 of planes first, first + 1, ...: w (O, C), C in fours; y (O, h stride)."""
     n, at = y.shape[1], width + 2
@@ -190,7 +191,7 @@ def mix(planes, first, width, w, bias, y):
                 row[p] += (w0 * a[p] + w1 * b[p]) + (w2 * d[p] + w3 * e[p])
 
 
-@njit(void(F2, int64, int64, IN1, F2), **CAREFUL)
+@njit(**CAREFUL | WITHIN)
 def shuffle(y, columns, margin, gain, gates):
     """Sigmoids of y (4 J, h stride), four to each 2 x 2 pixels, into gates (J, N)."""
     width, line = (columns + 1) // 2, columns + 2
@@ -252,11 +253,19 @@ def _every(count):
     return sources
 
 
+@njit(inline="always")
+def _copy(planes, out):
+    """A loop: Numba compiles a slice's assignment for seconds."""
+    for o in range(out.shape[0]):
+        for p in range(out.shape[1]):
+            out[o, p] = planes[o, p]
+
+
 GATED = types.NamedTuple((F3, F1, F3, F1, F3, F2, F1, F1), Weights)
 WORK = types.NamedUniTuple(F2, 3, Room)
 
 
-@njit(void(F2, L3, int64, int64, GATED, WORK, F3, F3), **COMPILED)
+@on_demand(njit(**COMPILED), void(F2, L3, int64, int64, GATED, WORK, F3, F3))
 def gate(planes, sources, columns, margin, weights, room, hidden, gates):
     """Gates (T, J, P) of every frame.
 
@@ -271,13 +280,13 @@ def gate(planes, sources, columns, margin, weights, room, hidden, gates):
         convolve(planes, sources[t], width, weights.encode, weights.encode_bias, room.y)
         rectify(room.y, width, room.planes, 0)
         if deep:
-            room.planes[outputs : outputs + kept] = hidden[t]
+            _copy(hidden[t], room.planes[outputs : outputs + kept])
             used = _every(weights.middle.shape[1])
             convolve(
                 room.planes, used, width, weights.middle, weights.middle_bias, room.y
             )
             rectify(room.y, width, room.planes, 0)
-            hidden[t] = room.planes[:kept]
+            _copy(room.planes[:kept], hidden[t])
         if wide:
             used = _every(outputs)
             convolve(

@@ -9,6 +9,7 @@ kernel is a few long loops over shifted runs, which vectorise.
 from numba import float32, int64, njit, types, void
 
 from streamproc.clutter.compiled.tissue import COMPILED, IMAGES, OUT
+from streamproc.on_demand import on_demand
 
 TAPS = 5  # of a kernel; shorter ones have zeros around
 REACH = TAPS // 2
@@ -57,7 +58,7 @@ def _smooth(image, stride, down, across, room, out):
             _across(room, n, across, y)
 
 
-@njit(void(IMAGES, int64, IN2, IN2, F1, F4), **COMPILED)
+@on_demand(njit(**COMPILED), void(IMAGES, int64, IN2, IN2, F1, F4))
 def smooth(images, stride, down, across, room, seen):
     """Images (T, 2, N) through kernels (J, TAPS), into seen (J, T, 2, N).
 
@@ -81,7 +82,7 @@ def _gated(gate, seen, out, first):
                 y[p] += gate[p] * x[p]
 
 
-@njit(void(F4, IN3, OUT), **COMPILED)
+@on_demand(njit(**COMPILED), void(F4, IN3, OUT))
 def gated(seen, gates, out):
     """sum_j gates_j seen_j of seen (J, T, 2, N), gates (T, J, N), into out (T, 2, N).
 
@@ -92,7 +93,7 @@ def gated(seen, gates, out):
             _gated(gates[t, j], seen[j, t], out[t], j == 0)
 
 
-@njit(void(IMAGES, int64, IN2, IN2, F1, F4, IN3, float32, OUT), **COMPILED)
+@on_demand(njit(**COMPILED), void(IMAGES, int64, IN2, IN2, F1, F4, IN3, float32, OUT))
 def again(images, stride, down, across, room, pair, gates, step, out):
     """out += step (sum_j gates_j (h_j * images) - out), all (T, 2, N).
 

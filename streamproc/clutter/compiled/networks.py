@@ -13,6 +13,7 @@ from streamproc.clutter.compiled.plan import (
     WindowTable,
 )
 from streamproc.frame import Array
+from streamproc.on_demand import ready
 
 NOBODY = -1  # no plane
 
@@ -24,6 +25,7 @@ class Window:
     """
 
     def __init__(self, network: Network[WindowTable], shape: tuple[int, int]) -> None:
+        ready(tissue.power, tissue.orthonormal, tissue.leave_window)
         self._network = network
         frames, self._ranks = network.config.window, network.config.ranks
         self._grid = grid = Grid(shape)
@@ -67,17 +69,17 @@ class Window:
         columns = [*range(rank), *range(most, most + rank)]
         leading = np.ascontiguousarray(basis[:, columns])
         w = np.empty(leading.shape)
-        tissue.power(
+        tissue.power()(
             *(self._flat, self._frames.sparse, self._grid.margin, leading),
             *(self._tile, self._found[:rank], w),
         )
-        tissue.orthonormal(w)
+        tissue.orthonormal()(w)
         basis[:, columns] = w
         return w.astype(np.float32)
 
     def _leave(self, leading: Array) -> None:
         work, rank = self._frames, leading.shape[1] // 2
-        tissue.leave_window(
+        tissue.leave_window()(
             *(self._flat, work.sparse, self._grid.margin, leading),
             *(self._tile, self._found[:rank], work.rest),
         )
@@ -107,6 +109,7 @@ class Newest:
     def __init__(
         self, network: Network[LiveTable], rank: int, shape: tuple[int, int]
     ) -> None:
+        ready(tissue.leave_newest)
         self._network = network
         self._grid = grid = Grid(shape)
         self._frames = work = Frames(network.layers, 1, grid)
@@ -154,4 +157,4 @@ class Newest:
     def _leave(self, image: Array, sparse: Array, rest: Array) -> None:
         _, hear, say = self._flat
         margin = self._grid.margin
-        tissue.leave_newest(image, sparse, margin, hear, say, self._weights, rest)
+        tissue.leave_newest()(image, sparse, margin, hear, say, self._weights, rest)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numba import float32, float64, int64, njit, types, void
 
+from streamproc.on_demand import on_demand
+
 FLAGS = {"reassoc", "contract", "nsz"}
 TILE = 256  # pixels whose planes stay in the first cache
 TINY = 1e-12
@@ -62,7 +64,7 @@ def _heard(tile, v, n, found):
                 ci[p] += a * xi[p] - b * xr[p]
 
 
-@njit(void(IMAGES, IMAGES, int64, F2, F3, F3, D2), **COMPILED)
+@on_demand(njit(**COMPILED), void(IMAGES, IMAGES, int64, F2, F3, F3, D2))
 def power(image, sparse, margin, v, tile, found, w):
     """w = X X^H V of the frames X = image - sparse; v and w (T, 2 r), real parts first.
 
@@ -93,17 +95,18 @@ def _leave(image, rows, at, first, n, v, t, rest):
     It begins at `first` in images, and `at` in rows (r, 2, ...).
     """
     re, im = rest[t, 0, first : first + n], rest[t, 1, first : first + n]
-    re[:] = image[t, 0, first : first + n]
-    im[:] = image[t, 1, first : first + n]
+    a, b = image[t, 0, first : first + n], image[t, 1, first : first + n]
+    for p in range(n):  # a slice assigned takes Numba seconds: it formats its error
+        re[p], im[p] = a[p], b[p]
     for k in range(rows.shape[0]):
-        a, b = v[t, k], v[t, rows.shape[0] + k]
+        c, d = v[t, k], v[t, rows.shape[0] + k]
         cr, ci = rows[k, 0, at : at + n], rows[k, 1, at : at + n]
         for p in range(n):
-            re[p] -= a * cr[p] - b * ci[p]
-            im[p] -= a * ci[p] + b * cr[p]
+            re[p] -= c * cr[p] - d * ci[p]
+            im[p] -= c * ci[p] + d * cr[p]
 
 
-@njit(void(IMAGES, IMAGES, int64, F2, F3, F3, OUT), **COMPILED)
+@on_demand(njit(**COMPILED), void(IMAGES, IMAGES, int64, F2, F3, F3, OUT))
 def leave_window(image, sparse, margin, v, tile, found, rest):
     """rest = image - V V^H (image - sparse), what is no tissue."""
     frames, end = image.shape[0], image.shape[2] - margin
@@ -115,7 +118,7 @@ def leave_window(image, sparse, margin, v, tile, found, rest):
             _leave(image, found, 0, first, n, v, t, rest)
 
 
-@njit(void(D2), **COMPILED)
+@on_demand(njit(**COMPILED), void(D2))
 def orthonormal(w):
     """Gram-Schmidt of complex columns (T, 2 r), twice over; zeros stay zeros."""
     frames, rank = w.shape[0], w.shape[1] // 2
@@ -140,7 +143,7 @@ def orthonormal(w):
             w[t, rank + k] *= scale
 
 
-@njit(void(IMAGES, IMAGES, int64, IMAGES, IMAGES, F2, OUT), **COMPILED)
+@on_demand(njit(**COMPILED), void(IMAGES, IMAGES, int64, IMAGES, IMAGES, F2, OUT))
 def leave_newest(image, sparse, margin, hear, say, weights, rest):
     """rest = image - say^T (conj(hear) (image - sparse)).
 
