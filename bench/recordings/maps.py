@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from streamproc.frame import Array
 
 INK, SEEN = "#222222", "#adb5bd"
-BREAK_M = 500.0  # a longer step of a track is no way that a ship went
+BREAK_M = 250.0  # a longer step of a track is no way that a ship went
 
 
 def draw_ships(target: Path, found: Iterable[Any], guesses: Iterable[Any]) -> None:
