@@ -86,7 +86,10 @@ class Node(Generic[ConfigT]):
     @state.setter
     def state(self, state: dict[str, Array]) -> None:
         if state:
-            raise GraphError(f"{type(self).__name__} keeps no state")
+            raise GraphError(
+                f"{type(self).__name__} keeps no state: it needs a property `state` "
+                "with a setter"
+            )
 
     def report(self) -> dict[str, float]:
         """Figures of this node for the run's summary, such as a score."""
@@ -137,7 +140,14 @@ class Source(Node[ConfigT]):
 
 
 def ports(kind: type[Node[Any]]) -> Ports:
-    """Read a node kind's ports off its process(). GraphError if it is not typed."""
+    """Read a node kind's ports off its process(). GraphError if it is not typed, or
+    has a state that cannot be set, which it would miss at its first crash."""
+    kept = kind.state
+    if isinstance(kept, property) and kept.fset is None:
+        raise GraphError(
+            f"{kind.__name__}.state: expected a property that can be set as well, got "
+            "one to read only; add @state.setter"
+        )
     parameters = list(inspect.signature(kind.process).parameters.values())[1:]
     for parameter in parameters:
         if parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
@@ -146,7 +156,13 @@ def ports(kind: type[Node[Any]]) -> Ports:
 
 
 def _output_ports(kind: type[Node[Any]]) -> tuple[str, ...]:
-    hint = typing.get_type_hints(kind.process).get("return")
+    hints = typing.get_type_hints(kind.process)
+    if "return" not in hints:
+        raise GraphError(
+            f"{kind.__name__}.process: expected a return annotation, such as -> Frame, "
+            "got none"
+        )
+    hint = hints["return"]
     options = (
         typing.get_args(hint)
         if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union

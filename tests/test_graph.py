@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 
 from streamproc.config import loads
 from streamproc.errors import ArtifactError, GraphError, PlacementError
-from streamproc.frame import DTYPES
+from streamproc.frame import DTYPES, Array, Frame
 from streamproc.graph import (
     EdgeOptions,
     EdgeSpec,
@@ -17,6 +18,7 @@ from streamproc.graph import (
     NodeSpec,
     build,
 )
+from streamproc.node import Node, ports
 
 from . import sample_kinds
 from .sample_kinds import GainConfig, ModelConfig, Nothing, SensorConfig
@@ -350,3 +352,30 @@ def test_feedback_edges_may_declare_every_dtype_of_frames():
             '[nodes.g]\nkind = "gain"\n'
             f'[edge."g -> c:estimate"]\nfeedback = true\ndtype = "{code}"\n'
         )
+
+
+class OnlyRead(Node[Nothing]):
+    """Its memory can be taken, not given back."""
+
+    def process(self, x: Frame) -> Frame:
+        return x
+
+    @property
+    def state(self) -> dict[str, Array]:
+        return {"sum": np.zeros(3)}
+
+
+class Untyped(Node[Nothing]):
+    """Does not say what it makes."""
+
+    def process(self, x: Frame):  # type: ignore[no-untyped-def]
+        return x
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [(OnlyRead, "add @state.setter"), (Untyped, "return annotation, such as -> Frame")],
+)
+def test_what_a_node_forgot_is_said_before_it_runs(kind, part):
+    with pytest.raises(GraphError, match=part):
+        ports(kind)
