@@ -6,6 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Iterable, Sequence
+from dataclasses import is_dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from streamproc.errors import FrameError, GraphError, RefusedError
@@ -189,9 +190,12 @@ def config_type(kind: type[Node[Any]]) -> type[Any]:
             origin = typing.get_origin(generic)
             if isinstance(origin, type) and issubclass(origin, Node):
                 (argument,) = typing.get_args(generic)
-                if isinstance(argument, type):
+                if isinstance(argument, type) and is_dataclass(argument):
                     return argument
-    raise GraphError(f"{kind.__name__}: derive it from Node[YourConfig]")
+    raise GraphError(
+        f"{kind.__name__}: expected Node[YourConfig] or Source[YourConfig], where "
+        "YourConfig is a frozen dataclass, if an empty one"
+    )
 
 
 def output_signatures(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streamproc.config import check
+from streamproc.testing import check_node, frames_of, run_node
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -38,6 +41,20 @@ def test_the_readme_runs_its_own_node(tmp_path, monkeypatch):
 
     with open_node("mine:Shrink", threshold=0.5) as shrink:
         assert shrink([0.2, -3.0, 1.0]).tolist() == [0.0, -2.5, 0.5]
+
+
+def test_the_readme_keeps_its_running_sum(tmp_path, monkeypatch):
+    imports = re.findall(r"```python\n(from dataclasses.*?)\n\n\n@", README, re.DOTALL)
+    (code,) = re.findall(
+        r"```python\n(@dataclass[^`]*?class RunningSum\(.*?)```", README, re.DOTALL
+    )
+    (tmp_path / "sums.py").write_text(f"{imports[0]}\n\n{code}")
+    monkeypatch.syspath_prepend(tmp_path)
+    sums = importlib.import_module("sums")
+    frames = frames_of(np.ones((6, 2)))
+    check_node(lambda: sums.RunningSum(sums.RunningSumConfig()), {"x": frames})
+    made = run_node(sums.RunningSum(sums.RunningSumConfig()), {"x": frames})["out"]
+    assert [frame.data.tolist() for frame in made] == [[n, n] for n in range(1, 7)]
 
 
 def test_the_readme_trains_and_runs_its_own_model(tmp_path):

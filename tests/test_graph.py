@@ -18,7 +18,7 @@ from streamproc.graph import (
     NodeSpec,
     build,
 )
-from streamproc.node import Node, ports
+from streamproc.node import Node, config_type, ports
 
 from . import sample_kinds
 from .sample_kinds import GainConfig, ModelConfig, Nothing, SensorConfig
@@ -370,6 +370,14 @@ class Untyped(Node[Nothing]):
 
     def process(self, x: Frame):  # type: ignore[no-untyped-def]
         return x
+
+
+def test_a_node_without_a_config_of_its_own_is_told_how():
+    class Bare(Node[None]):
+        """No config."""
+
+    with pytest.raises(GraphError, match="YourConfig is a frozen dataclass"):
+        config_type(Bare)
 
 
 @pytest.mark.parametrize(
