@@ -140,7 +140,10 @@ def test_a_unit_lives_and_dies_as_it_says(call: Call) -> None:
 
     def push(total: int) -> None:
         call("/opt/streamproc/bin/python", "-c", PUSH)
-        _until(lambda: f"{total:,} frames" in shown("StatusText"))
+        try:
+            _until(lambda: f"{total:,} frames" in shown("StatusText"))
+        except AssertionError:
+            pytest.fail(f"expected {total} frames, got {shown('StatusText')!r}")
 
     call("systemctl", "start", UNIT)  # which waits until frames may come
     assert shown("ActiveState") == "active"
