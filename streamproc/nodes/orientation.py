@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeVar
@@ -20,6 +21,7 @@ from streamproc.filters.attitude_ekf import AttitudeNoise, ErrorStateEkf
 from streamproc.filters.rotation import angles_deg
 from streamproc.frame import Array, ArraySpec, Flags, Frame, Signature
 from streamproc.node import Node
+from streamproc.nodes.tracking import since_s
 from streamproc.schema import Above, Min, plain
 
 RATES = {"deg/s": np.pi / 180, "rad/s": 1.0}
@@ -182,12 +184,11 @@ class Pointing(Node[SensorConfigT], ABC):
         return Flags.NONE if sure else Flags.DEGRADED
 
     def _elapsed(self, t0_ns: int) -> tuple[float, int]:
-        last = self._t0_ns
-        if t0_ns < last:
-            raise BadFrameError(f"t0 {t0_ns} ns is before the last frame's, {last} ns")
+        dt_s, last = 0.0, self._t0_ns
+        if last >= 0:
+            dt_s = since_s(last, t0_ns, self.config.longest_gap_s)
         self._t0_ns = t0_ns
-        dt_s = 0.0 if last < 0 else (t0_ns - last) / 1e9
-        if dt_s <= self.config.longest_gap_s:
+        if math.isfinite(dt_s):
             return dt_s, 0
         self._counts["gaps"] += 1
         self._filter.forget()

@@ -198,6 +198,15 @@ def test_gaps_begin_anew_and_time_never_goes_back() -> None:
         followed([frames[1], frames[0]])
 
 
+def test_one_time_far_ahead_does_not_refuse_all_that_follow() -> None:
+    frames, _ = scene(5)
+    far = frames[100].header._replace(t0_ns=10**18)
+    frames[100] = Frame(far, dict(frames[100].arrays))
+    one = node()
+    out = followed(frames, one)
+    assert len(out) == len(frames) and one.report()["gaps"] == 2
+
+
 def test_before_gravity_is_seen_it_says_so() -> None:
     frames, _ = scene(1)
     arrays = {**frames[0].arrays, "accelerometer": np.zeros(3)}
