@@ -124,7 +124,7 @@ def judge(day: Day, other: Day, seeds: int, folder: Path) -> Judged:
     tuning_min = (time.monotonic() - began) / 60
     twin = best["EKF, tuned, fixes gated"]
     made = learned.train(day, other, twin, seeds, folder)
-    for name, guard in (("KalmanNet", False), ("KalmanNet, guarded", True)):
+    for name, guard in (("KalmanNet", True), ("KalmanNet, no guard", False)):
         for into, at in ((rows, other), (validation, held)):
             found = [path(net, at, guard)[1:] for net in made.seeds]
             into[name] = [rmse_m(one, at.truth[1:, :2]) for one in found]
@@ -155,11 +155,8 @@ def _untuned(day: Day, other: Day) -> dict[str, list[float]]:
     }
 
 
-def path(artifact: Path, day: Day, guard: bool = False) -> Array:
-    """Positions (T, 2) of the node, as a graph has it.
-
-    Without its guard: whose twin takes every fix, and lets the false ones in.
-    """
+def path(artifact: Path, day: Day, guard: bool = True) -> Array:
+    """Positions (T, 2) of the node, as a graph has it."""
     with open_node("kalmannet", model=str(artifact), guard=guard) as node:
         return np.array([node(row)["x"][:2] for row in day.y])
 

@@ -57,7 +57,7 @@ def _filters(twin: Tuned, kalmannet: str) -> dict[str, dict[str, Any]]:
     tuned: dict[str, Any] = {"kind": "ekf", "model": MODEL, "params": twin.params}
     tuned |= {"Q": rows(model.Q), "R": rows(model.R), **gated(twin)}
     return {
-        "kalmannet": {"kind": "kalmannet", "model": kalmannet, "guard": False},
+        "kalmannet": {"kind": "kalmannet", "model": kalmannet},
         "tuned": tuned,
         "guess": {"kind": "ekf", "model": MODEL, "params": GUESS},
     }

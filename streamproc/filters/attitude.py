@@ -99,18 +99,22 @@ class Attitude(ABC):
     @property
     def state(self) -> dict[str, Array]:
         """Copies of all that `step` depends on."""
-        return {
-            "q": np.array(self.q),
-            "bias": self.bias.copy(),
-            "begun": np.array(self.begun),
-            "rate": self._rate.copy(),
-        }
+        return {name: one.copy() for name, one in self._kept().items()}
 
     @state.setter
     def state(self, state: dict[str, Array]) -> None:
+        self._restore({name: one.copy() for name, one in state.items()})
+
+    def _kept(self) -> dict[str, Array]:
+        """What `state` is; a filter that remembers more adds to it."""
+        q, begun = np.array(self.q), np.array(self.begun)
+        return {"q": q, "bias": self.bias, "begun": begun, "rate": self._rate}
+
+    def _restore(self, state: dict[str, Array]) -> None:
+        """Go on from there; the arrays are its own."""
         w, x, y, z = state["q"].tolist()
         self.q = w, x, y, z
-        self.bias, self._rate = np.array(state["bias"]), np.array(state["rate"])
+        self.bias, self._rate = state["bias"], state["rate"]
         self.begun = bool(state["begun"])
 
 
@@ -144,11 +148,9 @@ class Complementary(Attitude):
                 motion.field
             )
 
-    @property
-    def state(self) -> dict[str, Array]:
-        return {**super().state, "error": self._error.copy()}
+    def _kept(self) -> dict[str, Array]:
+        return {**super()._kept(), "error": self._error}
 
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        Attitude.state.fset(self, state)  # type: ignore[attr-defined]
-        self._error = np.array(state["error"])
+    def _restore(self, state: dict[str, Array]) -> None:
+        super()._restore(state)
+        self._error = state["error"]

@@ -257,23 +257,19 @@ class ErrorStateEkf(Attitude):
         keep = np.eye(6) - gain @ look.H
         self.P = keep @ self.P @ keep.T + look.variance * gain @ gain.T
 
-    @property
-    def state(self) -> dict[str, Array]:
-        more = {
+    def _kept(self) -> dict[str, Array]:
+        return {
+            **super()._kept(),
             "P": self.P,
             "refused_s": self._refused_s,
             "agreed_s": self._agreed_s,
             "earth": self._earth,
         }
-        return {**super().state, **{name: one.copy() for name, one in more.items()}}
 
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        Attitude.state.fset(self, state)  # type: ignore[attr-defined]
-        self.P = np.array(state["P"])
-        self._refused_s = np.array(state["refused_s"])
-        self._agreed_s = np.array(state["agreed_s"])
-        self._earth = np.array(state["earth"])
+    def _restore(self, state: dict[str, Array]) -> None:
+        super()._restore(state)
+        self.P, self._earth = state["P"], state["earth"]
+        self._refused_s, self._agreed_s = state["refused_s"], state["agreed_s"]
 
 
 def _limit(probability: float, degrees: int) -> float:

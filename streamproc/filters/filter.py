@@ -9,7 +9,7 @@ import numpy as np
 
 from streamproc.errors import ArtifactError, ConfigError, FrameError
 from streamproc.filters.block import plan_of
-from streamproc.filters.parts import Part, shut_out
+from streamproc.filters.parts import Judged, Part, judged, shut_out
 from streamproc.frame import Array
 from streamproc.statespace.compiled import Compiled, compiled
 from streamproc.statespace.model import StateSpace, innovation_of
@@ -44,12 +44,15 @@ class Filter(ABC):
     threshold); an observation above it counts as not seen.
     parts: of an observation that pass a gate each by itself, before the gate of all;
     what does not pass counts as not seen.  shut (N,): parts shut out in the last step.
+    What they refuse for long they let in, with a P as large as that asks for.
     x (N, n), P (N, n, n): the estimate; new arrays after each step, so that the last
     ones belong to whoever took them.
     A track is computed the same, to the bit, alone and among others.
 
     ConfigError for a model, a number of tracks or a gate that cannot be.
     """
+
+    parts: tuple[Part, ...] = ()
 
     def __init__(
         self, model: StateSpace, tracks: int = 1, *, gate: float = np.inf
@@ -65,8 +68,8 @@ class Filter(ABC):
         self._looks = (tracks, model.m)
         self._dt_s = model.step_s
         self._plan = self._plan_for(model.step_s)
-        self.parts: tuple[Part, ...] = ()
         self.shut = np.zeros(tracks, np.int64)
+        self._refused = np.zeros(tracks, np.int64)  # looks in a row
         self.x = np.tile(model.x0, (tracks, 1))
         self.P = np.tile(model.P0, (tracks, 1, 1))
 
@@ -80,19 +83,64 @@ class Filter(ABC):
             raise FrameError(f"expected an observation {self._looks}, got {y.shape}")
         if dt_s != self._dt_s:
             self._set_step(dt_s)
-        if self.parts:
-            y = self._passed(y)
-        return self._advance(y)
+        return self._through_gates(y)
 
-    def _passed(self, y: Array) -> Array:
-        """An observation without the parts that do not pass their gate."""
-        mean, S = self._expected()
-        shut, self.shut = shut_out(innovation_of(self.model, y, mean), S, self.parts)
-        return np.where(shut, np.nan, y)
+    def _through_gates(self, y: Array) -> Estimate:
+        """One step, of what passes."""
+        if self.parts:
+            told = self._judged(y, self._expected(), self.parts)
+            self.shut = told.shut_parts
+            return self._advance(np.where(told.shut, np.nan, y))
+        before = np.count_nonzero(self._refused)
+        if before:
+            self._open(y)
+        made = self._advance(y)
+        if not before and self._gate < np.inf:
+            self._refused = made.gated.astype(np.int64)
+        return made
+
+    def _judged(
+        self, y: Array, foreseen: tuple[Array, Array], parts: tuple[Part, ...]
+    ) -> Judged:
+        """What passes; P is larger where it does so after many refusals."""
+        mean, S = foreseen
+        innovation = innovation_of(self.model, y, mean)
+        told = judged(innovation, (S, self.model.R), parts, self._refused)
+        self._refused = told.refused
+        if np.count_nonzero(told.growth > 1):
+            self._swell(told.growth)
+        return told
+
+    def _open(self, y: Array) -> None:
+        """Let P grow where it then passes the gate of all, which compiled code judges.
+
+        It does not yet where most of the covariance is Q's, which does not grow.
+        """
+        growth = self._judged(y, self._foresee(), self._whole()).growth
+        if np.count_nonzero(growth > 1):
+            mean, S = self._foresee()
+            innovation = innovation_of(self.model, y, mean)
+            back = (growth > 1) & (shut_out(innovation, S, self._whole())[1] > 0)
+            self._swell(np.where(back, 1 / growth, 1.0))
+            self._refused = self._refused + back
+
+    def _whole(self) -> tuple[Part, ...]:
+        """The gate of all, as one part."""
+        m = self.model.m
+        return (Part(tuple(range(m)), (np.inf, *[self._gate] * m)),)
+
+    def _swell(self, growth: Array) -> None:
+        """Let P of each track grow by a factor (N,)."""
+        self.P = self.P * growth[:, None, None]
 
     def _expected(self) -> tuple[Array, Array]:
         """By which parts are judged: as `foresee` over self._dt_s."""
         return self._foresee()
+
+    @property
+    def kalman_P(self) -> Array:
+        """P (N, n, n) from which an extended Kalman filter would go on."""
+        return self.P
 
     @property
     def gate(self) -> float:
@@ -140,6 +188,9 @@ class Filter(ABC):
         placed_x, placed_P = self.x.copy(), self.P.copy()
         placed_x[indices], placed_P[indices] = x, P
         self.x, self.P = placed_x, placed_P
+        rows = self._refused.copy()
+        rows[indices] = 0
+        self._refused = rows
         self._reset(indices)
 
     def _reset(self, indices: Array) -> None:  # noqa: B027  # Gaussians know no more
@@ -197,7 +248,7 @@ class Filter(ABC):
     def _kept(self) -> dict[str, Array]:
         """What `state` is; a filter that remembers more adds to it."""
         noise = {f"noise_{name}": array for name, array in self._told.items()}
-        return {"x": self.x, "P": self.P, **noise}
+        return {"x": self.x, "P": self.P, "refused": self._refused, **noise}
 
     def _restore(self, state: dict[str, Array]) -> None:
         self._use(
@@ -205,6 +256,7 @@ class Filter(ABC):
         )
         self.x = self._restored(state, "x", self.x)
         self.P = self._restored(state, "P", self.P)
+        self._refused = self._restored(state, "refused", self._refused)
 
     def _restored(self, state: dict[str, Array], name: str, like: Array) -> Array:
         """A copy of one array of a state, if it is what it should be."""

@@ -288,6 +288,10 @@ class Imm(Filter):
         self._bank[:, indices, n:-1] = self.P[indices].reshape(-1, n * n)
         self._bank[:, indices, -1] = 1 / len(self.models)
 
+    def _swell(self, growth: Array) -> None:
+        super()._swell(growth)
+        self._bank[:, :, self.model.n : -1] *= growth[:, None]
+
     def _plan_for(self, dt_s: float) -> Array:
         pairs = zip(self._codes, self.models, strict=True)
         return np.stack([self._plan_of(code, model, dt_s) for code, model in pairs])

@@ -163,6 +163,16 @@ class KalmanNet(Ekf):
         self._base.x = self.x
         return self._base.foresee(self._dt_s)
 
+    @property
+    def kalman_P(self) -> Array:
+        """The base's: that of its gain."""
+        return self.P if self._base is None else self._base.P
+
+    def _swell(self, growth: Array) -> None:
+        super()._swell(growth)
+        if self._base is not None:
+            self._base._swell(growth)
+
     def _use(self, told: dict[str, Array]) -> None:
         super()._use(told)
         if self._base is not None:

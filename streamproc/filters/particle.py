@@ -18,7 +18,7 @@ from streamproc.filters.draws import streams
 from streamproc.filters.filter import Estimate, Filter
 from streamproc.frame import Array
 from streamproc.on_demand import on_demand
-from streamproc.statespace.model import StateSpace
+from streamproc.statespace.model import StateSpace, state_difference
 
 _COUNTS = types.Array(uint64, 2, "C")
 # clouds, streams, y, plan; then x, P, innovation, nis, gain, told
@@ -122,6 +122,11 @@ class Particle(Filter):
     def _reset(self, indices: Array) -> None:
         x, roots = self.x[indices], root_of(self.P[indices])
         _draw()(self._clouds, self._streams, indices, x, roots)
+
+    def _swell(self, growth: Array) -> None:
+        super()._swell(growth)
+        far = state_difference(self.model, self._clouds[:, :, :-1], self.x[:, None])
+        self._clouds[:, :, :-1] += (np.sqrt(growth) - 1)[:, None, None] * far
 
     def _more(self, Q: Array) -> list[float]:
         root: list[float] = root_of(Q).ravel().tolist()

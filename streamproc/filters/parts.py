@@ -14,6 +14,13 @@ from streamproc.errors import ConfigError
 from streamproc.filters.chi_square import quantile
 from streamproc.frame import Array
 
+# Of P, for each look in a row that was shut out: who refuses for long may be the one
+# who is wrong. So every gate opens in the end, the farther the jump the later, and what
+# is false for a while is not believed. 1.01 squared, the usual fading memory.
+# [Sorenson, Sacks, Inf. Sci. 3, 1971; Simon, Optimal State Estimation, 2006, sec. 7.4]
+DOUBT = 1.02
+MOST = 10_000  # looks that count: more would be no number
+
 
 class Part(NamedTuple):
     """Components that come and go together, and what their NIS may be.
@@ -70,3 +77,41 @@ def shut_out(
         shut[:, at] |= far[:, None]
         count += far
     return shut, count
+
+
+class Judged(NamedTuple):
+    """Of an observation: what gates shut out, and what they let in after many refusals.
+
+    shut (N, m): b1.  shut_parts (N,): how many.
+    growth (N,): of P, where it passes only by that; elsewhere 1.
+    refused (N,): looks in a row, this one included, that did not pass by themselves.
+    """
+
+    shut: Array
+    shut_parts: Array
+    growth: Array
+    refused: Array
+
+
+def judged(
+    innovation: Array,
+    noise: tuple[Array, Array],
+    parts: tuple[Part, ...],
+    refused: Array,
+) -> Judged:
+    """Judge an innovation (N, m), NaN where not seen.
+
+    noise: its covariance S (N, m, m), and R (m, m) in it.
+    refused (N,): looks in a row before this one, which are what P grows by.
+    """
+    S, R = noise
+    shut, count = shut_out(innovation, S, parts)
+    away, growth = count > 0, np.ones(len(count))
+    if np.count_nonzero(refused[away]):
+        growth[away] = DOUBT ** np.minimum(refused[away], MOST).astype(np.float64)
+        larger = R + growth[:, None, None] * (S - R)
+        growth[shut_out(innovation, larger, parts)[1] > 0] = 1.0
+        shut[growth > 1], count[growth > 1] = False, 0
+    every = [k for part in parts for k in part.components]
+    passed = np.isfinite(innovation[:, every]).any(1) & ~away
+    return Judged(shut, count, growth, np.where(passed, 0, refused + (count > 0)))

@@ -26,6 +26,7 @@ _LOOKS, _LAG, _POWER = range(3)  # columns of `sums`
 _SEE: Any = void(
     types.Array(float64, 1, "C", readonly=True),
     types.Array(float64, 2, "C", readonly=True),
+    types.Array(int64, 1, "C", readonly=True),
     types.Tuple(
         [types.Array(float64, 1, "C", readonly=True)] * 4,
     ),
@@ -42,6 +43,7 @@ class Watch:
 
     Each nis counts at most as much as a true one of thousand, so that single
     outliers move little and only innovations that stay too large reach `alarm`.
+    What a gate of parts refused counts as such an outlier, of unknown size.
     [windowed nis: Bar-Shalom, Li, Kirubarajan, 2001, section 5.4.2]
 
     R (m, m): what innovations are scaled by where their repetition is judged.
@@ -60,7 +62,7 @@ class Watch:
         scale = 1 / np.maximum(np.diagonal(R), 1e-300)
         self._limits = tuple(map(np.asarray, (most, above, below, scale)))
         self.window = window
-        self._ring = np.zeros((tracks, window, 2))  # nis, degrees
+        self._ring = np.zeros((tracks, window, 3))  # nis, degrees, refused
         self._sums = np.zeros((tracks, 3))
         self._last = np.full((tracks, m), np.nan)
         self._told = np.zeros((2, tracks), np.bool_)
@@ -76,7 +78,10 @@ class Watch:
 
     @property
     def ratio(self) -> Array:
-        """nis by degree over the window (N,), outliers in full; 1 before the first."""
+        """nis by degree over the window (N,), outliers in full; 1 before the first.
+
+        What was refused says nothing of it.
+        """
         return self._ratio
 
     @property
@@ -89,10 +94,15 @@ class Watch:
         lag, power = self._sums[:, _LAG], self._sums[:, _POWER]
         return np.asarray(lag / np.maximum(power, 1e-300))
 
-    def see(self, nis: Array, innovation: Array) -> None:
-        """Take in one step: nis (N,) and innovation (N, m), NaN where not seen."""
+    def see(self, nis: Array, innovation: Array, refused: Array | None = None) -> None:
+        """Take in one step: nis (N,) and innovation (N, m), NaN where not seen.
+
+        refused (N,): components that a gate of parts shut out.
+        """
+        if refused is None:
+            refused = np.zeros(len(nis), np.int64)
         _see()(
-            nis, innovation, self._limits, self._ring,
+            nis, innovation, refused, self._limits, self._ring,
             self._sums, self._last, self._ratio, self._told,
         )  # fmt: skip
 
@@ -134,7 +144,7 @@ class Watch:
 
 
 @on_demand(njit(cache=True, nogil=True, error_model="numpy"), _SEE)
-def _see(nis, innovation, limits, ring, sums, last, ratio, told):
+def _see(nis, innovation, refused, limits, ring, sums, last, ratio, told):
     most, above, below, scale = limits
     tracks, window, _ = ring.shape
     keep = 1.0 - 1.0 / window
@@ -153,19 +163,22 @@ def _see(nis, innovation, limits, ring, sums, last, ratio, told):
             last[t, k] = v
         sums[t, _LAG] = keep * sums[t, _LAG] + lag
         sums[t, _POWER] = keep * sums[t, _POWER] + power
-        if degrees == 0:
+        if degrees + refused[t] == 0:
             continue
         at = int64(sums[t, _LOOKS]) % window
         sums[t, _LOOKS] += 1.0
         # what is not finite is as bad as can be, but must not stay in the sums
-        ring[t, at, 0] = nis[t] if nis[t] < 1e12 else 1e12
+        size = nis[t] if nis[t] < 1e12 else 1e12
+        ring[t, at, 0] = size if degrees else 0.0
         ring[t, at, 1] = degrees
-        total, full, degrees = 0.0, 0.0, 0
+        ring[t, at, 2] = refused[t]
+        total, full, degrees, shut = 0.0, 0.0, 0, 0
         for i in range(window):
-            here = int64(ring[t, i, 1])
-            total += min(ring[t, i, 0], most[here])
+            here, away = int64(ring[t, i, 1]), int64(ring[t, i, 2])
+            total += min(ring[t, i, 0], most[here]) + most[away]
             full += ring[t, i, 0]
             degrees += here
-        ratio[t] = full / degrees
-        told[0, t] = total > above[degrees]
-        told[1, t] = sums[t, _LOOKS] >= window and total < below[degrees]
+            shut += away
+        ratio[t] = full / degrees if degrees else 1.0
+        told[0, t] = total > above[degrees + shut]
+        told[1, t] = sums[t, _LOOKS] >= window and total < below[degrees + shut]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamproc.filters.parts import Part, parts_of, shut_out
+from streamproc.filters.parts import Part, judged, parts_of
 from streamproc.models.network import (
     Features,
     NetworkConfig,
@@ -47,6 +47,7 @@ class Carry(NamedTuple):
     update: Tensor  # (n)
     states: tuple[Tensor, ...]
     base_P: Tensor  # (n, n): of the base, f8
+    refused: Tensor  # (): looks in a row that its gates shut out
 
 
 class Rollout(NamedTuple):
@@ -144,18 +145,26 @@ class BaseGain:
         matrices = (model.Q, model.R, model.begin(np.zeros(model.m))[1])
         self._Q, self._R, P = (torch.from_numpy(np.array(c)) for c in matrices)
         self.P = P.expand(*tracks, -1, -1)
+        self.refused = torch.zeros(tracks, dtype=torch.int64)
 
     def passed(self, F: Tensor, H: Tensor, innovation: Tensor, seen: Tensor) -> Tensor:
-        """What of the next observation is seen (..., m), and passes its part's gate."""
+        """What of the next observation is seen (..., m), and passes its part's gate.
+
+        What was refused for long passes, as with a filter in service.
+        """
         if not self._parts:
             return seen
         F, H = F.double(), H.double()
         S = H @ (F @ self.P @ F.mT + self._Q) @ H.mT + self._R
         v = torch.where(seen, innovation.detach().double(), torch.nan)
-        m = seen.shape[-1]
-        rows = S.reshape(-1, m, m).numpy()
-        shut, _ = shut_out(v.reshape(-1, m).numpy(), rows, self._parts)
-        return seen & ~torch.from_numpy(shut).reshape(seen.shape)
+        *tracks, m = seen.shape
+        noise = S.reshape(-1, m, m).numpy(), self._R.numpy()
+        rows = self.refused.reshape(-1).numpy()
+        told = judged(v.reshape(-1, m).numpy(), noise, self._parts, rows)
+        shut, growth, refused = map(torch.from_numpy, (told.shut, *told[2:]))
+        self.P = self.P * growth.reshape(*tracks, 1, 1)
+        self.refused = refused.reshape(tracks)
+        return seen & ~shut.reshape(seen.shape)
 
     def step(self, F: Tensor, H: Tensor, seen: Tensor, raw: Tensor) -> Tensor:
         """Gain (..., n, m) for the next observation; zero columns where not seen.
@@ -210,8 +219,9 @@ def unroll(
     if carry is None:
         still = torch.zeros_like(chunk.start)
         states = first_states(config, model.n, model.m, tuple(tracks))
-        carry = Carry(chunk.start, chunk.first, still, still, states, base.P)
-    x, last, evolution, update, states, base.P = carry
+        now = base.P, base.refused
+        carry = Carry(chunk.start, chunk.first, still, still, states, *now)
+    x, last, evolution, update, states, base.P, base.refused = carry
     seen_all = torch.isfinite(chunk.y)
     made: list[tuple[Tensor, ...]] = []
     for t in range(chunk.y.shape[-2]):
@@ -237,7 +247,7 @@ def unroll(
     columns = (torch.stack(column, axis) for column in zip(*made, strict=True))
     walk, told, innovations, F_all, H_all = columns
     factor = _factors(weights, scales, told)
-    carry = Carry(x, last, evolution, update, states, base.P)
+    carry = Carry(x, last, evolution, update, states, base.P, base.refused)
     return Rollout(walk, factor, innovations, F_all, H_all, carry)
 
 

@@ -30,7 +30,7 @@ class KalmanNetConfig(TrackingConfig):
     says of which state-space model.
     engine: what runs the network: compiled for this processor, or ONNX Runtime.
     guard: whether the network's twin, an extended Kalman filter, takes over while
-    innovations are larger than they may be.
+    innovations are larger than they may be, or a gate refuses them.
     """
 
     model: str

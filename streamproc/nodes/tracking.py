@@ -17,6 +17,7 @@ from streamproc.filters.chi_square import quantile
 from streamproc.filters.parts import parts_of
 from streamproc.frame import Array, ArraySpec, Flags, Frame, Signature
 from streamproc.node import Node
+from streamproc.nodes.counting import Counts
 from streamproc.nodes.covariances import Covariance, Vector, covariance, is_covariance
 from streamproc.schema import Above
 from streamproc.statespace import Params, StateSpace, model
@@ -43,7 +44,8 @@ class TrackingConfig:
     longest_gap_s: time without frames after which tracks begin anew, a thousand steps
     of the model at most; with time = "t0" only.
     gate: probability with which an observation passes if model and noise are true;
-    what does not pass counts as not seen. Without it, all passes.
+    what does not pass counts as not seen, until it was refused for so long that the
+    estimate is doubted instead. Without it, all passes.
     gate_parts: components that pass the gate by themselves, such as [[0, 1]] for a
     position fix; without it, an observation passes as a whole.
     taps: whether `innovation` and `gain` are given too.
@@ -216,7 +218,7 @@ class Tracker(Node[TrackingConfigT], ABC):
             self._adaptation = Adaptation(self._filter)
         self._shape = (m,) if self._tracks is None else (tracks, m)
         self._nothing = np.full((tracks, m), np.nan)
-        self._counts = dict.fromkeys(COUNTS, 0)
+        self._counts = Counts(*COUNTS)
         self._filter.place(slice(None), self._x0, self._P0)
         self._begun = np.full(tracks, self.config.x0 is not None)
         self._waiting = not self._begun.all()
@@ -332,7 +334,7 @@ class Tracker(Node[TrackingConfigT], ABC):
             **{f"adapt.{name}": one for name, one in adapted.items()},
             "begun": self._begun,
             "t0_ns": np.array(self._t0_ns, np.int64),
-            "counts": np.array(list(self._counts.values()), np.int64),
+            "counts": self._counts.array,
         }
 
     @state.setter
@@ -343,8 +345,7 @@ class Tracker(Node[TrackingConfigT], ABC):
         self._begun = np.array(state["begun"])
         self._waiting = not self._begun.all()
         self._t0_ns = int(state["t0_ns"])
-        counts = map(int, state["counts"])
-        self._counts = dict(zip(COUNTS, counts, strict=True))
+        self._counts.array = state["counts"]
 
     def report(self) -> dict[str, float]:
         """Components missing (quarantined ones among them), looks gated, tracks

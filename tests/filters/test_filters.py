@@ -10,6 +10,8 @@ import pytest
 
 from streamproc.errors import ArtifactError, ConfigError, FrameError
 from streamproc.filters import Ekf, Estimate, Filter, Imm, Kf, Particle, Ukf
+from streamproc.filters.chi_square import quantile
+from streamproc.filters.parts import DOUBT, parts_of
 from streamproc.frame import Array
 from streamproc.statespace import StateSpace, model
 
@@ -95,6 +97,46 @@ def test_an_observation_above_the_gate_is_not_seen(make: Make) -> None:
     np.testing.assert_array_equal(estimate.gain, prior.gain)
     tracker.gate = np.inf
     assert not tracker.step(wild, 1.0).gated.any()
+
+
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize("make", EVERY)
+def test_what_is_refused_for_long_is_believed_in_the_end(
+    make: Make, parts: bool
+) -> None:
+    """Even where the model draws the state back to where it was."""
+    tracker, limit = make(plane(), 2), quantile(0.999, 2)
+    if parts:
+        tracker.parts = parts_of([[0, 1]], 0.999, 2)
+    else:
+        tracker.gate = limit
+    rng, jump = np.random.default_rng(0), np.array([[15.0], [0.0]])
+    tracker.place(slice(None), np.zeros(2), np.eye(2))
+    refused, P = [], []
+    for t in range(350):
+        y = 0.1 * rng.normal(size=(2, 2)) + (jump if t >= 10 else 0.0)
+        made = tracker.step(y, 1.0)
+        refused.append(made.gated | (tracker.shut > 0))
+        P.append(np.trace(made.P[0]))
+    shut, other = np.array(refused).T
+    end = 10 + np.flatnonzero(~shut[10:])[0]
+    assert not shut[:10].any() and 50 < end < 300 and not other.any()
+    if make is particle:  # weights of its small cloud leave one particle
+        return
+    assert not shut[end:].any() and np.abs(made.innovation[0]).max() < 8
+    assert 1.5 * P[9] < P[end] < DOUBT ** (end - 10) * P[9]
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_one_that_is_far_off_among_others_changes_nothing_of_them(make: Make) -> None:
+    _, seen = walk(plane(), 60, 1, np.zeros(2))
+    one, other = make(plane(), gate=20.0), make(plane())
+    holes = seen.copy()
+    seen[10:50:4] += 100.0
+    holes[10:50:4] = np.nan
+    for mine, its in zip(run(one, seen), run(other, holes), strict=True):
+        np.testing.assert_array_equal(mine.x, its.x)
+        np.testing.assert_array_equal(mine.P, its.P)
 
 
 @pytest.mark.parametrize("make", EVERY)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from streamproc.errors import ConfigError
+from streamproc.filters.ekf import Ekf
 from streamproc.filters.guard import Guarded
 from streamproc.filters.kalmannet import KalmanNet
+from streamproc.filters.parts import parts_of
 from streamproc.filters.watch import Watch
 from streamproc.frame import Array
 from streamproc.statespace import StateSpace, model
@@ -197,3 +199,82 @@ def test_a_watch_sees_innovations_that_repeat_themselves() -> None:
     assert watch.repeats[0] == 0 and watch.ratio[0] == 1
     with pytest.raises(ConfigError, match="window"):
         Watch(np.eye(1), 1, 1)
+
+
+FIX_M, STILL = 2.0, slice(60, 160)
+
+
+def robot() -> tuple[StateSpace, Array, Array]:
+    """A wheeled robot that drives north at 1 m/s: model, truth and sight (300, .)."""
+    deviations = {"gps_std": FIX_M, "wheel_std": 0.1, "gyro_std": 0.05}
+    space = model("wheeled_robot", compass=True, step_s=1.0, **deviations)
+    rng, truth = np.random.default_rng(0), np.zeros((300, space.n))
+    truth[:, 0], truth[:, 3] = np.arange(300.0), 1.0
+    seen = np.zeros((300, space.m))
+    seen[:, 0], seen[:, 2] = truth[:, 0], truth[:, 3]
+    return (
+        space,
+        truth,
+        seen + rng.normal(size=seen.shape) * np.diagonal(space.R) ** 0.5,
+    )
+
+
+def driven(one: Guarded, seen: Array) -> tuple[Array, Array, Array]:
+    """Position (T, 2), its P and who has fallen, of one robot."""
+    one.start(0, seen[0])
+    x, P, fallen = [one.x[0, :2]], [one.P[0, :2, :2]], [False]
+    for y in seen[1:]:
+        made = one.step(y[None], 1.0)
+        x.append(made.x[0, :2])
+        P.append(made.P[0, :2, :2])
+        fallen.append(one.fallen[0])
+    return np.array(x), np.array(P), np.array(fallen)
+
+
+def gated(space: StateSpace) -> Ekf:
+    made = Ekf(space)
+    made.parts = parts_of([[0, 1]], 0.99, space.m)
+    return made
+
+
+def test_what_a_part_s_gate_refuses_is_an_alarm_and_the_twin_refuses_it_too() -> None:
+    space, truth, seen = robot()
+    seen[STILL, :2] += 100.0
+    one = Guarded(gated(space))
+    x, _, fallen = driven(one, seen)
+    off = np.hypot(*(x - truth[:, :2]).T)
+    assert (
+        not fallen[: STILL.start].any() and fallen[STILL.start + 12 : STILL.stop].all()
+    )
+    assert not fallen[STILL.stop + 60 :].any()
+    assert off.max() < 4
+    assert one.twin.parts == one.parts != ()
+
+
+def test_what_is_not_seen_is_not_doubted() -> None:
+    """Wheels that slip say nothing of a fix that comes later."""
+    space, _, seen = robot()
+    seen[STILL, :2] = np.nan
+    seen[STILL, 2] += np.resize([1.5, -1.5], 100)
+    one, alone = Guarded(Ekf(space)), Ekf(space)
+    _, P, fallen = driven(one, seen[: STILL.stop])
+    assert fallen[STILL.start + 12 :].all()
+    alone.start(0, seen[0])
+    for y in seen[1 : STILL.stop]:
+        last = alone.step(y[None], 1.0).P[0, :2, :2]
+    louder = one.twin.model.R[2, 2] / space.R[2, 2]
+    assert np.trace(P[-1]) < louder * np.trace(last)
+    assert louder > 10 and one.twin.model.R[0, 0] < 2 * space.R[0, 0]
+
+
+def test_a_twin_doubts_as_much_of_its_P_as_is_seen() -> None:
+    space, truth, _ = robot()
+    one, P = Guarded(Ekf(space)), np.diag([4.0, 4.0, 0.1, 1.0, 0.1])
+    for seen, wanted in (
+        ((2, 3, 4), [4, 4, 0.9, 9, 0.9]),
+        (range(5), [36, 36, 0.9, 9, 0.9]),
+    ):
+        innovation = np.full((1, space.m), np.nan)
+        innovation[0, list(seen)] = 1.0
+        larger = one._larger(truth[:1], P[None], np.array([9.0]), innovation)
+        np.testing.assert_allclose(larger[0], np.diag(wanted), atol=1e-9)

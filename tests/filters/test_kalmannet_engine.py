@@ -15,10 +15,12 @@ import pytest
 from streamproc.artifact import Artifact, read_card, shipped
 from streamproc.card import TrackerCard
 from streamproc.errors import ArtifactError
-from streamproc.filters import kalmannet_layers, kalmannet_step
+from streamproc.filters import Ekf, Estimate, Filter, kalmannet_layers, kalmannet_step
+from streamproc.filters.kalmannet import Base, KalmanNet
 from streamproc.filters.kalmannet_engine import EACH, Net, NumbaNet
 from streamproc.filters.kalmannet_onnx import OnnxNet
 from streamproc.filters.kalmannet_plan import Network, Scales
+from streamproc.filters.parts import parts_of
 from streamproc.frame import Array
 
 from .closed_loop import TINY, filter_of, follow, network_of, random_step, scene
@@ -89,6 +91,32 @@ def test_engines_agree_on_a_thousand_tracks(where: str) -> None:
     gap = np.abs(x - other_x).max(2)
     assert np.quantile(gap.max(0), 0.98) < TOLERANCE and gap.max() < 10 * TOLERANCE
     assert (gap[-1] < TOLERANCE).mean() > 0.99
+
+
+@pytest.mark.parametrize("base", ["ekf", "scaled"])
+def test_engines_agree_on_a_base(tiny: Artifact, base: Base) -> None:
+    """With a gate of parts, a sensor that jumps, and one that is not seen."""
+    nets = numba_net(tiny, 4), onnx_net(tiny, 4)
+    believed = filter_of(tiny, nets[0]).model
+    filters: list[Filter] = [KalmanNet(believed, net, 4, base=base) for net in nets]
+    rows = scene(believed, 4, 400, seed=1)
+    rows[100:110, 1, 2], rows[200, 2], rows[300::3, 3, 0] = 1e3, np.nan, np.nan
+    made = []
+    for one in (*filters, Ekf(believed, 4)):
+        one.parts = parts_of([[0], [1, 2]], 0.999, 3)
+        one.start(slice(None), rows[0])
+        steps = [one.step(y, believed.step_s) for y in rows[1:]]
+        made.append(Estimate(*map(np.array, zip(*steps, strict=True))))
+    compiled, onnx, ekf = made
+    for mine, its in zip(compiled, onnx, strict=True):
+        np.testing.assert_allclose(mine, its, rtol=TOLERANCE, atol=TOLERANCE)
+    assert np.isnan(onnx.innovation[99:109, 1, 1:]).all(), "a jump passed"
+    scale = np.diagonal(onnx.gain[0] / ekf.gain[0], axis1=1, axis2=2)
+    scaled = ekf.gain[0] * scale[:, None]
+    assert np.allclose(onnx.gain[0], scaled, rtol=1e-4, atol=1e-6) == (base == "scaled")
+    if base == "scaled":
+        assert (scale > 0).all() and (scale < 2).all() and not np.allclose(scale, 1)
+        np.testing.assert_allclose(scale[:, 1], scale[:, 2], rtol=1e-5)
 
 
 @each_engine
