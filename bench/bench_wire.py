@@ -1,4 +1,4 @@
-"""What a frame costs on its way: encode, decode, seal, and a fused call.
+"""What a frame costs on its way: encode, decode, seal and read.
 
 python bench/bench_wire.py [--json]
 """
@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.harness import keep, machine, quantiles_us
 from streamproc import Frame, Header, wire
 from streamproc.transport import notes
+from streamproc.transport.protocol import Frames
+from streamproc.transport.seal import seal
 
 REPEAT, INNER = 2000, 50
 
@@ -45,13 +47,13 @@ def main() -> None:
             Header("scene:observation", 12345, 10**18, 10**15), {"data": data}
         )
         parts = wire.encode(frame)
-        decoder = wire.Decoder()
         figures[f"wire/encode/{size}"] = timed(lambda f=frame: wire.encode(f))
         figures[f"wire/decode/{size}"] = timed(lambda p=parts: wire.decode(p))
-        figures[f"wire/decode_again/{size}"] = timed(
-            lambda p=parts, d=decoder: d.decode(p)
-        )
-        figures[f"edge/seal/{size}"] = timed(lambda f=frame: notes.seal(1, f, 1))
+        sealed = seal(1, frame, 1)
+        (sent,) = notes.encode(Frames(1, [sealed]))
+        reader = notes.Reader()
+        figures[f"edge/seal/{size}"] = timed(lambda f=frame: seal(1, f, 1))
+        figures[f"edge/read/{size}"] = timed(lambda p=sent, r=reader: r.read(p))
     print(f"{machine()}; {REPEAT} means of {INNER} calls")
     for name, f in figures.items():
         print(

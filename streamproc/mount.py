@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from streamproc.errors import EndOfStream, FrameError, NodeError
+from streamproc.errors import BadFrameError, EndOfStream, FrameError, NodeError
 from streamproc.frame import Array, Frame, Header, Signature
 from streamproc.node import Node, ports
 
@@ -54,7 +54,7 @@ class Mount:
         try:
             made = self._process(*frames)
             return self._nothing if made is None else self._number(made, t_in_ns)
-        except (EndOfStream, FrameError):
+        except (EndOfStream, BadFrameError):
             raise
         except Exception as error:
             seq = frames[self.key].header.seq if frames else None
@@ -66,12 +66,11 @@ class Mount:
             yield self._number(made, 0)
 
     def _number(self, made: Any, t_in_ns: int) -> Outputs:
-        kind: Any = Frame if self._single else tuple
-        if not isinstance(made, kind):
+        if self._single and isinstance(made, Frame):
+            return (self._stamp(0, made, t_in_ns),)
+        if self._single or not isinstance(made, tuple):
             wanted = "a Frame, as x.with_data(...) makes" if self._single else "a tuple"
             raise TypeError(f"process must return {wanted}, got {type(made).__name__}")
-        if self._single:
-            return (self._stamp(0, made, t_in_ns),)
         stamp = self._stamp
         return tuple(
             [

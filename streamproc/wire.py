@@ -40,8 +40,10 @@ _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 _NUMBERS = struct.Struct(">BQBQBQB")
 _U64 = 0xCF
 _SMALL = 0x80
-_MOST_KNOWN = 512
-_known: dict[Any, tuple[bytes, bytes]] = {}
+NUMBERS_BYTES = _NUMBERS.size
+MOST_KNOWN = 512
+Shapes = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
+_known: dict[tuple[str, Shapes], tuple[bytes, bytes]] = {}
 
 
 def encode(frame: Frame) -> list[Part]:
@@ -51,10 +53,10 @@ def encode(frame: Frame) -> list[Part]:
     """
     stream, seq, t0_ns, t_in_ns, flags, meta = frame.header
     arrays = frame.arrays
-    shapes = [(name, a.dtype, a.shape) for name, a in arrays.items()]
-    if meta is None and min(seq, t0_ns, t_in_ns, flags) >= 0 and flags < _SMALL:
-        before, after = _around(stream, tuple(shapes))
-        numbers = _NUMBERS.pack(_U64, seq, _U64, t0_ns, _U64, t_in_ns, flags)
+    shapes = shapes_of(arrays)
+    numbers = numbers_of(frame.header)
+    if numbers is not None:
+        before, after = around(stream, shapes)
         return [before + numbers + after, *map(_view, arrays.values())]
     if min(seq, t0_ns, t_in_ns, flags) < 0:
         raise WireError(f"header of {frame!r}: seq, times and flags cannot be negative")
@@ -71,17 +73,51 @@ def encode(frame: Frame) -> list[Part]:
     return [head, *map(_view, arrays.values())]
 
 
-def _around(stream: str, shapes: tuple[Any, ...]) -> tuple[bytes, bytes]:
-    """The bytes before and after the four numbers of a header without meta."""
+def shapes_of(arrays: dict[str, Array]) -> Shapes:
+    """Names, dtypes and shapes, which most frames of a stream have alike."""
+    return tuple([(name, a.dtype, a.shape) for name, a in arrays.items()])
+
+
+def numbers_of(header: Header) -> bytes | None:
+    """The four numbers of a header; None where they do not stand at a fixed place."""
+    _, seq, t0_ns, t_in_ns, flags, meta = header
+    if meta is not None or flags >= _SMALL:
+        return None
+    try:
+        return _NUMBERS.pack(_U64, seq, _U64, t0_ns, _U64, t_in_ns, flags)
+    except struct.error:  # negative, or too large
+        return None
+
+
+def around(stream: str, shapes: Shapes) -> tuple[bytes, bytes]:
+    """The bytes before and after the four numbers of a header without meta.
+
+    Raises WireError where they are too many.
+    """
     key = stream, shapes
     found = _known.get(key)
     if found is None:
-        if len(_known) >= _MOST_KNOWN:
+        if len(_known) >= MOST_KNOWN:
             _known.clear()
         described = [(name, CODES[dtype], shape) for name, dtype, shape in shapes]
         before = b"\x98" + _pack(1) + _pack(stream)
-        found = _known[key] = before, _pack(described) + _pack(None)
+        after = _pack(described) + _pack(None)
+        size = len(before) + NUMBERS_BYTES + len(after)
+        if size > MAX_HEADER_BYTES or len(shapes) > MAX_ARRAYS:
+            raise WireError(
+                f"{stream}: a header of {size} bytes for {len(shapes)} arrays, at most "
+                f"{MAX_HEADER_BYTES} for {MAX_ARRAYS}"
+            )
+        found = _known[key] = before, after
     return found
+
+
+def header_at(stream: str, run: bytes, at: int) -> Header | None:
+    """The header whose numbers lie there; None if it is none that we would write."""
+    a, seq, b, t0_ns, c, t_in_ns, flags = _NUMBERS.unpack_from(run, at)
+    if a == b == c == _U64 and flags < _SMALL and seq | t0_ns | t_in_ns <= MAX_SEQ:
+        return Header(stream, seq, t0_ns, t_in_ns, flags)
+    return None
 
 
 def _view(array: Array) -> memoryview:
@@ -98,72 +134,6 @@ def decode(parts: Sequence[Part]) -> Frame:
     if header.seq is None or header.t0_ns is None or header.t_in_ns is None:
         raise WireError("seq, t0_ns or t_in_ns is nil; only a plain source fills it in")
     return _frame(header, described, parts)
-
-
-class Decoder:
-    """decode() for one stream: remembers what its headers have alike.
-
-    A header that is not, byte for byte, the last one with other numbers goes the
-    whole way through decode().
-    """
-
-    def __init__(self) -> None:
-        self._before = self._after = b""
-        self._size = -1
-        self._specs: list[tuple[str, np.dtype[Any], tuple[int, ...], int]] = []
-
-    def decode(self, parts: Sequence[Part]) -> Frame:
-        """The frame that parts hold, as decode() gives it. Raises WireError."""
-        head = bytes(parts[0])
-        before = self._before
-        if (
-            len(head) == self._size
-            and len(parts) == len(self._specs) + 1
-            and head.startswith(before)
-            and head.endswith(self._after)
-        ):
-            at = len(before)
-            a, seq, b, t0_ns, c, t_in_ns, flags = _NUMBERS.unpack_from(head, at)
-            if a == b == c == _U64 and flags < _SMALL:
-                arrays = self._arrays(parts)
-                if arrays is not None and max(seq, t0_ns, t_in_ns) <= MAX_SEQ:
-                    frame = Frame.__new__(Frame)
-                    frame.header = Header(self._stream, seq, t0_ns, t_in_ns, flags)
-                    frame.arrays = arrays
-                    return frame
-        frame = decode(parts)
-        self._remember(head, frame)
-        return frame
-
-    def _arrays(self, parts: Sequence[Part]) -> dict[str, Array] | None:
-        arrays: dict[str, Array] = {}
-        for (name, dtype, shape, need), part in zip(
-            self._specs, parts[1:], strict=True
-        ):
-            if memoryview(part).nbytes != need:
-                return None
-            array: Array = np.ndarray(shape, dtype, part)
-            flags = array.flags
-            if not flags.aligned:
-                return None
-            flags.writeable = False
-            arrays[name] = array
-        return arrays
-
-    def _remember(self, head: bytes, frame: Frame) -> None:
-        stream, seq, t0_ns, t_in_ns, flags, meta = frame.header
-        arrays = frame.arrays
-        if meta is not None or any(a.dtype.kind == "b" for a in arrays.values()):
-            return  # b1 is checked byte by byte every time
-        shapes = tuple((name, a.dtype, a.shape) for name, a in arrays.items())
-        before, after = _around(stream, shapes)
-        numbers = _NUMBERS.pack(
-            _U64, seq, _U64, max(t0_ns, 0), _U64, max(t_in_ns, 0), flags & 0x7F
-        )
-        if head == before + numbers + after:
-            self._before, self._after, self._size = before, after, len(head)
-            self._stream = stream
-            self._specs = [(n, a.dtype, a.shape, a.nbytes) for n, a in arrays.items()]
 
 
 def decode_plain(parts: Sequence[Part], seq: int, now_ns: int) -> tuple[Frame, bool]:

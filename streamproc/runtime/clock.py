@@ -30,21 +30,17 @@ class Schedule:
 
     def __init__(self, rate_hz: float, start_ns: int) -> None:
         self._period_ns = 1e9 / rate_hz
-        self._start_ns = start_ns
+        self._start_ns = self.due_ns = start_ns  # due_ns: when the next tick is due
         self._ticks = 0
-        self.overruns = 0
-
-    @property
-    def due_ns(self) -> int:
-        """When the next tick is due."""
-        return self._start_ns + round(self._ticks * self._period_ns)
+        self.late_ticks = 0
 
     def tick(self, now: int) -> int:
-        """Count the next tick, and an overrun if it is late by more than a period."""
+        """Count the next tick, also as late if it is so by more than a period."""
         due = self.due_ns
         self._ticks += 1
+        self.due_ns = self._start_ns + round(self._ticks * self._period_ns)
         if now - due > self._period_ns:
-            self.overruns += 1
+            self.late_ticks += 1
         return due
 
 
@@ -54,7 +50,7 @@ class Agenda:
     def __init__(self, due_s: Callable[[], float | None], start_ns: int) -> None:
         self._due_s = due_s
         self._start_ns = self._last_ns = start_ns
-        self.overruns = 0
+        self.late_ticks = 0
 
     @property
     def due_ns(self) -> int:
@@ -62,10 +58,10 @@ class Agenda:
         return self._start_ns + round((self._due_s() or 0.0) * 1e9)
 
     def tick(self, now: int) -> int:
-        """Count an overrun if it is later than since the frame before, or 1 ms."""
+        """Count it as late if it is so by more than since the frame before, or 1 ms."""
         due = self.due_ns
         if now - due > max(due - self._last_ns, _LEAST_LATE_NS):
-            self.overruns += 1
+            self.late_ticks += 1
         self._last_ns = due
         return due
 

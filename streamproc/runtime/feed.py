@@ -88,7 +88,7 @@ class Feed:
         """
         return {
             "frames": self.station.mount.next_seq[0],
-            "overruns": self._schedule.overruns if self._schedule else 0,
+            "late_ticks": self._schedule.late_ticks if self._schedule else 0,
             "overrun": self.overrun,
             "ended_s": self._ended_s,
         }
@@ -135,11 +135,9 @@ class Feed:
             return False
         if self.log is not None and self._waiting is not None:
             self._keep(self.log, self._waiting)
-        read = False
         if self._most is not None and self.station.mount.next_seq[0] >= self._most:
             self._over = True
-        if self._may_read():
-            read = self._read()
+        read = self._may_read() and self._read()
         if self._backlog and not blocked:
             self._positions.popleft()
             frame = self._backlog.popleft()
@@ -209,7 +207,7 @@ class Feed:
             self.station.mount.next_seq[0] -= 1  # this seq goes to the next frame
             self._gap = True
             if self.overrun == 1:
-                self._tell("overrun", "log full")
+                self._tell("overrun", "its log is full: frames are lost, and counted")
             return
         if self._gap:
             self._gap = False

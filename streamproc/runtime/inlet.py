@@ -26,9 +26,7 @@ class Inlet:
         self._heard_ns = now_ns()
 
     def pump(self) -> bool:
-        """Move one frame, or notice the end; whether anything moved."""
-        if self.over or self.congested:
-            return False
+        """Move one frame, or notice the end; whether anything moved. Ask `pending`."""
         taken = self.inbox.take()
         if taken is None:
             if self.inbox.ended:
@@ -36,20 +34,15 @@ class Inlet:
                 self.end()
                 return True
             return False
-        now = now_ns()
-        self.transit.add(now - taken.sent_ns)
-        self._next = taken.seq + 1
-        self.station.deliver(self._port, taken.seq, taken.frame)
+        seq, _, (sent_ns, frame) = taken
+        self.transit.add(now_ns() - sent_ns)
+        self._next = seq + 1
+        self.station.deliver(self._port, seq, frame)
         return True
 
     def end(self) -> None:
         """Tell the station that this input is over."""
         self.station.end_input(self._port)
-
-    @property
-    def pressed(self) -> bool:
-        """Whether the producer waits for acks."""
-        return self.inbox.receiver.pressed
 
     @property
     def open(self) -> bool:
@@ -60,7 +53,7 @@ class Inlet:
     def pending(self) -> bool:
         """Whether `pump` has something to move now."""
         inbox = self.inbox
-        return (inbox.queued or inbox.ended) and self.open
+        return bool(inbox.queue or inbox.receiver.ended) and self.open
 
     def receive(self, now: int) -> None:
         """Take in one note of the producer."""
@@ -69,7 +62,7 @@ class Inlet:
 
     def nudge_if_quiet(self, now: int) -> None:
         """After a long silence, make sure that the producer knows of us."""
-        if self.open and not self.inbox.queued and now - self._heard_ns > QUIET_NS:
+        if self.open and not self.inbox.queue and now - self._heard_ns > QUIET_NS:
             self._heard_ns = now
             self.inbox.receiver.nudge()
 

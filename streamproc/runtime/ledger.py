@@ -65,6 +65,7 @@ class Ledger:
         self.moved = 0  # frames taken or made since the last snapshot
         self._stations = stations
         self._inlets = inlets
+        self._receivers = [inlet.inbox.receiver for inlet in inlets]
         self._senders = senders
         self._feeds = feeds
         self._file = file
@@ -89,8 +90,8 @@ class Ledger:
     @property
     def pressed(self) -> bool:
         """Whether some producer waits for acks, and so for those this worker needs."""
-        for inlet in self._inlets:  # asked at every turn, so no generator
-            if inlet.pressed:
+        for receiver in self._receivers:  # asked at every turn, so no generator
+            if receiver.pressed:
                 return True
         return False
 

@@ -21,8 +21,8 @@ from streamproc.runtime.metrics import Histogram
 from streamproc.runtime.mounted import open_mount
 from streamproc.runtime.said import Said
 from streamproc.runtime.ward import Ward
-from streamproc.transport import notes
 from streamproc.transport.protocol import Sender
+from streamproc.transport.seal import seal
 
 
 class Target(NamedTuple):
@@ -49,6 +49,7 @@ class Station:
     targets: list[list[Target]] = field(default_factory=list)
     senders: list[list[Sender]] = field(default_factory=list)
     ended: bool = False
+    draining: bool = False  # at its end, the node still has frames to give
     frames: int = 0
     late: int = 0
     skipped: int = 0
@@ -180,7 +181,7 @@ class Station:
 
     def _offer(self, port: int, seq: int, frame: Frame) -> None:
         try:
-            sealed = notes.seal(seq, frame, now_ns())
+            sealed = seal(seq, frame, now_ns())
         except WireError as error:
             self._skip(seq, error)
             if self.ward is not None:
@@ -203,12 +204,7 @@ class Station:
     def finish(self) -> None:
         """No frame will come any more: drain the node, then end."""
         if not self.ended and self._rest is None:
-            self._rest = self.acting.finish()
-
-    @property
-    def draining(self) -> bool:
-        """Whether the node, at its end, still has frames to give."""
-        return self._rest is not None and not self.ended
+            self._rest, self.draining = self.acting.finish(), True
 
     def drain(self) -> None:
         """Hand on one frame of what the node still held, or end it."""
@@ -220,7 +216,7 @@ class Station:
 
     def _end(self) -> None:
         """Close the node, tell everyone downstream."""
-        self.ended, self._rest = True, None
+        self.ended, self.draining, self._rest = True, False, None
         self.report = self.acting.node.report()
         self.exhibit = self.acting.node.exhibit()
         self.close()

@@ -39,13 +39,14 @@ class Worker:
 
     def __init__(self, plan: dict[str, Any], line: Line, kept: Kept) -> None:
         self.plan = plan
-        self.line = line
+        self.line, self._line_fd = line, line.fileno()
         self._context = make_context()
         self._file = CheckpointFile(Path(plan["checkpoint"]))
         made = Assembly(plan, self._context, self._file, self._log, kept)
         self._record = made.record
         self._crumb = made.crumb
         self.stations, self.feeds = made.stations, made.feeds
+        self._nodes = list(self.stations.values())
         self.outbox, self.inlets, self.senders = made.outbox, made.inlets, made.senders
         self._exits = list(self.senders.values())
         self.ledger = Ledger(
@@ -125,23 +126,26 @@ class Worker:
     def _turn(self) -> None:
         """Move frames until none can move, or others should hear of those that did."""
         end = clock.now_ns() + TURN_NS
-        again = True
-        while again:
-            again = False
-            for station in self._draining():
-                if not self._blocked():
-                    station.drain()
-                    again = True
-            for inlet in self.inlets:
-                if self._may_pump(inlet) and inlet.pump():
-                    again = True
-            for feed in self.feeds:
-                if self._uncongested() and feed.ask(self._blocked()):
-                    again = True
-            self.ledger.moved += again
-            if again:
-                now = clock.now_ns()
-                again = now < end and self._more(now)
+        while self._round():
+            self.ledger.moved += 1
+            now = clock.now_ns()
+            if now >= end or not self._more(now):
+                return
+
+    def _round(self) -> bool:
+        """Let everybody move one frame; whether anything moved."""
+        moved = False
+        for station in self._nodes:
+            if station.draining and not self._blocked():
+                station.drain()
+                moved = True
+        for inlet in self.inlets:
+            if inlet.pending and self._may_pump(inlet) and inlet.pump():
+                moved = True
+        for feed in self.feeds:
+            if self._uncongested() and feed.ask(self._blocked()):
+                moved = True
+        return moved
 
     def _more(self, now: int) -> bool:
         """Whether another round may move something; if not, frames leave at once."""
@@ -152,10 +156,13 @@ class Worker:
             due = feed.due_ns(False)
             if feed.wait_on is not None or (due is not None and due <= now):
                 return True
-        return bool(self._draining())
+        return self._draining()
 
-    def _draining(self) -> list[Station]:
-        return [station for station in self.stations.values() if station.draining]
+    def _draining(self) -> bool:
+        for station in self._nodes:  # asked at every turn, so no generator
+            if station.draining:
+                return True
+        return False
 
     def _blocked(self) -> bool:
         for sender in self._exits:  # asked for every frame, so no generator
@@ -193,7 +200,7 @@ class Worker:
                 inlet.receive(now)
             else:
                 inlet.nudge_if_quiet(now)
-        if self.line.fileno() in ready:
+        if self._line_fd in ready:
             self._listen()
 
     def _due_ns(self, now: int) -> int:
@@ -214,10 +221,10 @@ class Worker:
                 due = min(due, feed_ns)
         return due
 
-    def _poll(self, wait_ns: int) -> set[Any]:
+    def _poll(self, wait_ns: int) -> dict[Any, int]:
         """Sockets and descriptors that are readable, after waiting at most so long."""
         blocked = self._blocked()
-        waits: list[Any] = [self.line.fileno()]
+        waits: list[Any] = [self._line_fd]
         if self.outbox is not None:
             waits.append(self.outbox.socket)
         waits += [inlet.inbox.socket for inlet in self.inlets if inlet.open]

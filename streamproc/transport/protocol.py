@@ -16,7 +16,7 @@ Always: offered = settled + dropped + held, where held are in flight or waiting.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -129,7 +129,7 @@ class Sender:
     _peer_next: int = -1  # the seq this consumer asked for; -1: nobody is there
     _credit: int = 0  # frames that may still be sent, were all since Hello taken
     _spent: int = 0
-    _out: deque[ToConsumer] = field(default_factory=deque)
+    _out: list[ToConsumer] = field(default_factory=list)
     _ending: bool = False
     _end_sent: bool = False
 
@@ -205,8 +205,7 @@ class Sender:
     def link_up(self) -> None:
         """A link came up, and who is there may be new: ask, send nothing else."""
         self._peer_next = -1
-        self._out.clear()
-        self._out.append(Who())
+        self._out = [Who()]
 
     def receive(self, note: ToProducer) -> None:
         """Take what the consumer said."""
@@ -233,8 +232,7 @@ class Sender:
         if self.resumed and self.on_full != "block":
             self.dropped = self._first - hello.accepted
         self._end_sent = self.resumed = False
-        self._out.clear()
-        self._out.append(Welcome(self._first))
+        self._out = [Welcome(self._first)]
 
     def _settle(self, upto: int) -> None:
         self._acked = max(self._acked, upto)
@@ -243,42 +241,34 @@ class Sender:
             self._sent = max(0, self._sent - 1)
             self._gone = max(0, self._gone - 1)
 
-    @property
-    def silent(self) -> bool:
-        """Whether `pull` has nothing to give: asked far more often than it has."""
-        if self._out or self._peer_next < 0:
-            return not self._out
-        return not (self.waiting or self._ending or self._pressing)
-
-    @property
-    def _pressing(self) -> bool:
-        return self.urgent and self._sent > 0 and self._pressed < self._first
-
-    def pull(self) -> Iterator[ToConsumer]:
+    def pull(self) -> list[ToConsumer]:
         """What to send now, in order."""
-        while self._out:
-            yield self._out.popleft()
+        told, self._out = self._out, []
         if self._peer_next < 0:
-            return
-        while (bundle := self._bundle()) or self._pressing:
-            first = self._first
-            self._first = bundle[-1].seq + 1 if bundle else first
+            return told
+        while self._sent < len(self._held) and (bundle := self._bundle()):
+            first, self._first = self._first, bundle[-1].seq + 1
             self._sent += len(bundle)
             self._gone = max(self._gone, self._sent)
             self._spent += len(bundle)
             pressed = self.urgent or 4 * len(self._held) >= 3 * self.depth
             self._pressed = self._first if pressed else self._pressed
-            yield Frames(first, bundle, pressed)
+            told.append(Frames(first, bundle, pressed))
+        if self.urgent and self._sent > 0 and self._pressed < self._first:
+            self._pressed = self._first  # of what was sent as not pressed
+            told.append(Frames(self._first, [], True))
         if self._ending and not self._end_sent and not self.waiting:
             self._end_sent = True
-            yield End(self._first, self.next_seq)
+            told.append(End(self._first, self.next_seq))
+        return told
 
     def _bundle(self) -> list[Sealed]:
+        held, sent = self._held, self._sent
         bundle: list[Sealed] = []
-        most = min(self.waiting, self._credit - self._spent, BUNDLE_FRAMES)
+        most = min(len(held) - sent, self._credit - self._spent, BUNDLE_FRAMES)
         size = 0
-        for index in range(self._sent, self._sent + most):
-            frame = self._held[index]
+        for index in range(sent, sent + most):
+            frame = held[index]
             size += frame.size
             if bundle and size > BUNDLE_BYTES:
                 break
@@ -380,20 +370,22 @@ class Receiver:
         """The end was seen, and everything before it is safe."""
         self._finished = True
 
-    def pull(self) -> Iterator[ToProducer]:
+    def pull(self) -> list[ToProducer]:
         """What to send now, in order."""
+        told: list[ToProducer] = []
         if self._finished:
             if not self._done_told:
                 self._done_told = True
-                yield Done(self.next)
-            return
+                told.append(Done(self.next))
+            return told
         if self._greeting:
             self._greeting = self._greeted = False
             self._credit = max(0, self.window - self.queued)
             self._told = Ack(self._upto, self._credit)
-            yield Hello(self.next, self._credit, self.accepted)
-            yield self._told  # what was acked before may have died with the link
+            # What was acked before may have died with the link.
+            told += Hello(self.next, self._credit, self.accepted), self._told
         upto, credit = self._told
         if self._upto > upto or self._credit - credit >= max(1, self.window // 4):
             self._told = Ack(self._upto, self._credit)
-            yield self._told
+            told.append(self._told)
+        return told

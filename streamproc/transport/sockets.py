@@ -5,19 +5,19 @@ from __future__ import annotations
 import select
 from collections import deque
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import zmq
 
 from streamproc import wire
 from streamproc.addresses import refuse_beyond
 from streamproc.errors import PlacementError, WireError
-from streamproc.frame import Frame
 from streamproc.transport import notes
 from streamproc.transport.curve import Lock, Pass, fit_lock, show_pass
 from streamproc.transport.door import MOST_PARTS as MOST_SENT_PARTS
 from streamproc.transport.door import Door
 from streamproc.transport.protocol import Receiver, Sealed, Sender
+from streamproc.transport.seal import COPY_BELOW_BYTES
 
 RECONNECT_MS = 5
 RECONNECT_MAX_MS = 100
@@ -31,14 +31,6 @@ MOST_PARTS = wire.MAX_ARRAYS + 3  # a head, an index, a header, its arrays
 # after a minute, half a minute later. So beats tell of it, and a new link is tried.
 BEAT_MS, BEATLESS_MS = 200, 800
 CONNECT_MS, HANDSHAKE_MS = 500, 1000
-
-
-class Taken(NamedTuple):
-    """A frame out of an inbox: its seq on the edge, and when it was sealed there."""
-
-    seq: int
-    sent_ns: int
-    frame: Frame
 
 
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -64,7 +56,7 @@ class Waiter:
     def __init__(self) -> None:
         self._files: dict[Any, int] = {}
 
-    def readable(self, waits: list[Any], wait_ns: int) -> set[Any]:
+    def readable(self, waits: list[Any], wait_ns: int) -> dict[Any, int]:
         """Which sockets and descriptors are readable, after at most `wait_ns`.
 
         poll counts in ms; what is left of a wait below that is slept by select, which
@@ -76,9 +68,9 @@ class Waiter:
         if not ready and wait_ns < _MS and left_ns:
             files = [w if isinstance(w, int) else self._file(w) for w in waits]
             if not select.select(files, [], [], left_ns / 1e9)[0]:
-                return set()
+                return {}
             ready = zmq.zmq_poll(entries, 0)
-        return {one for one, _ in ready}
+        return dict(ready)
 
     def _file(self, socket: Any) -> int:
         file = self._files.get(socket)
@@ -195,8 +187,6 @@ class Outbox:
         socket = self.socket
         for identity, sender in self.senders.items():
             sender.urgent = urgent and sender.on_full == "block"  # others free nobody
-            if sender.silent:
-                continue
             for note in sender.pull():
                 for parts in notes.encode(note):
                     _send(socket, identity, _SNDMORE)
@@ -218,7 +208,7 @@ class Outbox:
 
 def _small(part: wire.Part) -> bool:
     size = part.nbytes if isinstance(part, memoryview) else len(part)
-    return size < notes.COPY_BELOW_BYTES
+    return size < COPY_BELOW_BYTES
 
 
 class Inbox:
@@ -238,8 +228,8 @@ class Inbox:
         self.edge = edge
         self.receiver = receiver
         self.refused = 0
-        self._queue: deque[Sealed] = deque()
-        self._decode = wire.Decoder().decode
+        self.queue: deque[Sealed] = deque()  # what `take` has to give
+        self._read = notes.Reader().read
         self.socket = context.socket(zmq.DEALER)
         self.socket.set(zmq.ROUTING_ID, edge_identity(edge))
         self.socket.set(zmq.IPV6, int("[" in endpoint))
@@ -259,15 +249,14 @@ class Inbox:
             watch_link(self.socket)
         self.socket.connect(endpoint)
 
-    def take(self) -> Taken | None:
-        """The next frame, if one was received."""
-        while self._queue:
-            seq, _, arrived = self._queue.popleft()
+    def take(self) -> Sealed | None:
+        """The next frame, if one was received: its seq, and an Arrived as content."""
+        while self.queue:
+            sealed = self.queue.popleft()
             self.receiver.take()
-            try:
-                return Taken(seq, arrived.sent_ns, self._decode(arrived.parts))
-            except WireError:
-                self.refused += 1
+            if sealed.content[1] is not None:
+                return sealed
+            self.refused += 1
         return None
 
     def receive(self) -> None:
@@ -285,19 +274,14 @@ class Inbox:
             self.refused += 1
             return
         try:
-            self._queue.extend(self.receiver.receive(notes.decode_from_producer(parts)))
+            self.queue.extend(self.receiver.receive(self._read(parts)))
         except WireError:
             self.refused += 1
 
     @property
-    def queued(self) -> bool:
-        """Whether `take` has a frame to give."""
-        return bool(self._queue)
-
-    @property
     def ended(self) -> bool:
         """Whether the end was received and every frame before it taken."""
-        return self.receiver.ended and not self._queue
+        return self.receiver.ended and not self.queue
 
     def tell(self) -> None:
         """Send what the receiver has to say; without a link it is said again later."""
