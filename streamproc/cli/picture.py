@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamproc.cli.comparison import KIND, bought, figures
@@ -52,6 +54,17 @@ def targets(graph: Graph, asked: Path | None) -> list[Target]:
     return list(found.values())
 
 
+def prepare(found: list[Target]) -> None:
+    """Load matplotlib meanwhile, where it is wanted: that takes a second."""
+    if found:
+        Thread(target=_load).start()
+
+
+def _load() -> None:
+    with suppress(ImportError):  # which `draw` will raise again
+        import matplotlib.pyplot  # noqa: F401
+
+
 def _checked(target: Target) -> Target:
     path = target.place.path
     if path.exists():
@@ -71,31 +84,27 @@ def _checked(target: Target) -> Target:
 
 
 def draw(
-    found: list[Target],
+    target: Target,
     exhibits: dict[str, dict[str, Any]],
     compared: dict[str, dict[str, Any]],
     graph: Graph,
-) -> list[str]:
-    """Draw and write every target; returns their names. ImportError: no matplotlib.
+) -> bool:
+    """Draw and write, if there is something to show. ImportError: no matplotlib.
 
     exhibits, compared: by node; a node that has nothing to show has no row.
     """
-    drawn = []
-    for target in found:
-        names = [name for name in target.nodes if name in exhibits and name in compared]
-        if not names:
-            continue
-        rows = [
-            (
-                _unset(graph.nodes[name].spec.config.title or name),
-                exhibits[name],
-                compared[name],
-            )
-            for name in names
-        ]
+    rows = [
+        (
+            _unset(graph.nodes[name].spec.config.title or name),
+            exhibits[name],
+            compared[name],
+        )
+        for name in target.nodes
+        if name in exhibits and name in compared
+    ]
+    if rows:
         _write(target, _png(rows))
-        drawn.append(target.shown_as)
-    return drawn
+    return bool(rows)
 
 
 def _unset(text: str) -> str:

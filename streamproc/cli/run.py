@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,17 +75,17 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"expected seconds > 0, got {text}")
-    return value
+    with suppress(ValueError):
+        if (value := float(text)) > 0:
+            return value
+    raise argparse.ArgumentTypeError(f"expected seconds > 0, got {text!r}")
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a count >= 1, got {text}")
-    return value
+    with suppress(ValueError):
+        if (value := int(text)) >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"expected a count >= 1, got {text!r}")
 
 
 def _told(ignored: sys.UnraisableHookArgs) -> None:
@@ -119,15 +120,16 @@ class _Early:
 def run(args: argparse.Namespace) -> int:
     """Run to the end. RunFailedError (exit 1) when the graph gives up."""
     from streamproc.cli.comparison import comparisons
-    from streamproc.cli.picture import targets
+    from streamproc.cli.picture import prepare, targets
     from streamproc.cli.tables import summary_tables
     from streamproc.config import check
+    from streamproc.runtime.plan import begun
     from streamproc.runtime.summary import exhibits, summarise
     from streamproc.runtime.supervisor import Supervisor
 
     early = _Early()
     say = Log(args.log, args.log_level)
-    graph = check(args.file, args.root)
+    graph = check(args.file, args.root, starts=not begun(args.state))
     say.graph = graph.name
     early.check()
     pictures = targets(graph, args.picture)
@@ -136,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: supervisor.stop())
     if early.came:
         supervisor.stop()
+    prepare(pictures)
     started = time.monotonic()
     progress = Progress(supervisor, args.duration, args.frames)
     figures = supervisor.run(args.duration, progress.show)
@@ -167,12 +170,17 @@ def _drawn(
     """Names of the files drawn; a run is none the worse for a picture it lacks."""
     from streamproc.cli.picture import CURE, draw
 
-    try:
-        return draw(pictures, shown, compared, graph)
-    except ImportError:
-        say("warn", CURE)
-    except PlacementError as error:
-        say("warn", f"no picture: {error}")
-    except (ValueError, IndexError) as error:  # of matplotlib, of what nodes gave it
-        say("warn", f"no picture: it cannot be drawn: {error}")
-    return []
+    drawn = []
+    for target in pictures:
+        try:
+            if draw(target, shown, compared, graph):
+                drawn.append(target.shown_as)
+        except ImportError:
+            say("warn", CURE)
+            break
+        except PlacementError as error:
+            say("warn", f"no picture: {error}")
+        except (ValueError, IndexError) as error:  # matplotlib's, of what nodes gave it
+            said = f"no picture {target.shown_as}: it cannot be drawn: {error}"
+            say("warn", said)
+    return drawn

@@ -67,21 +67,22 @@ def _compile_together(rest: list[dict[str, Any]], kept: Kept) -> list[dict[str, 
     """Load nodes here and in hands, one on each other core; who is left to load here.
 
     Hands leave in Numba's cache what they compile. Kinds of one family share most of
-    it, so that they go to one process.
+    it, so that the first of each family come first: the others find it there.
     """
-    families: dict[str, list[dict[str, Any]]] = {}
+    families: dict[str, dict[str, Any]] = {}
     for one in rest:
-        families.setdefault(_family(one), []).append(one)
-    groups = list(families.values())
-    hands = min(len(os.sched_getaffinity(0)), len(groups)) - 1
+        families.setdefault(_family(one), one)
+    firsts = list(families.values())
+    order = firsts + [one for one in rest if one not in firsts]
+    hands = min(len(os.sched_getaffinity(0)), len(firsts)) - 1
     if hands < 1 or len(os.listdir("/proc/self/task")) > 1:
         return rest
     queue, to_queue = os.pipe()
-    os.write(to_queue, bytes(range(len(groups))))
+    os.write(to_queue, np.arange(len(order), dtype=np.uint16).tobytes())
     os.close(to_queue)
     own: list[dict[str, Any]] = []
-    pids = [_hand(queue, groups) for _ in range(hands)]
-    _work_off(queue, groups, kept, own)
+    pids = [_hand(queue, order) for _ in range(hands)]
+    _work_off(queue, order, kept, own)
     os.close(queue)
     for pid in pids:
         os.waitpid(pid, 0)
@@ -96,30 +97,35 @@ def _family(entry: dict[str, Any]) -> str:
     return ""
 
 
-def _hand(queue: int, groups: list[list[dict[str, Any]]]) -> int:
+def _hand(queue: int, order: list[dict[str, Any]]) -> int:
     """Its process id; it ends with the spare."""
     pid = os.fork()
     if pid:
         return pid
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _end_with_parent(signal.SIGKILL)
         signal.alarm(LOAD_S)
-        _work_off(queue, groups, {}, [])
+        _work_off(queue, order, {}, [])
     finally:
         os._exit(0)
 
 
+def _end_with_parent(number: int) -> None:
+    """By this signal, from now on; 0: by none."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
 def _work_off(
     queue: int,
-    groups: list[list[dict[str, Any]]],
+    order: list[dict[str, Any]],
     kept: Kept,
     done: list[dict[str, Any]],
 ) -> None:
-    while word := os.read(queue, 1):
-        for one in groups[word[0]]:
-            with suppress(StreamprocError):
-                _load(one, REHEARSED, kept)
-            done.append(one)
+    while word := os.read(queue, 2):
+        one = order[int.from_bytes(word, sys.byteorder)]
+        with suppress(StreamprocError):
+            _load(one, REHEARSED, kept)
+        done.append(one)
 
 
 def _load(entry: dict[str, Any], level: int, kept: Kept) -> None:
@@ -173,7 +179,10 @@ def stand_by(channel: socket.socket, level: int) -> tuple[Line, Kept] | None:
     _prepare()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(LOAD_S)
+    _end_with_parent(signal.SIGKILL)  # while it loads it hears nobody go
+    gc.set_threshold(50_000)  # at its usual 700 a compiler spends an eighth on it
     kept = rehearse(json.load(sys.stdin), level)
+    _end_with_parent(0)
     signal.alarm(0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     gc.collect()

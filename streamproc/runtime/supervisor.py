@@ -15,9 +15,16 @@ from streamproc.notify import Notifier
 from streamproc.runtime.checkpoint import refuse_if_lost
 from streamproc.runtime.clock import TimeOfDay, now_ns
 from streamproc.runtime.control import Line, readable
-from streamproc.runtime.leftovers import leave, sweep
+from streamproc.runtime.leftovers import forget, leave, sweep
 from streamproc.runtime.nest import Nest
-from streamproc.runtime.plan import FINISHED, lock, make_plans, run_base, state_folder
+from streamproc.runtime.plan import (
+    FINISHED,
+    lock,
+    make_plans,
+    run_base,
+    run_folder,
+    state_folder,
+)
 from streamproc.runtime.post import STOPPED, Post
 from streamproc.runtime.process import LEAVE_S, Forker, Process
 from streamproc.runtime.said import Said, from_plain
@@ -56,14 +63,17 @@ class Supervisor:
         frames: int | None = None,
     ) -> None:
         self.graph = graph
+        self._say = say or (lambda level, text: None)
         if state is None:
             sweep(run_base())
-        self.folder = state_folder(graph, state)
+        self.folder = run_folder() if state is None else state
         self._keep = state is not None
+        plans = make_plans(graph, self.folder, frames)  # refuses before it binds
+        self._fresh = state is not None and not any(state.glob("*"))
+        if state is not None:
+            state_folder(graph, state)
         refuse_if_lost(self.folder / f"{name}.checkpoint" for name in graph.workers)
-        self._say = say or (lambda level, text: None)
         self._lock = lock(self.folder, self._say)
-        plans = make_plans(graph, self.folder, frames)
         patience = graph.patience
         self.posts = {
             name: Post(plan, Restarts(patience.restarts, patience.within_s))
@@ -96,7 +106,7 @@ class Supervisor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM drain; a second one does not wait."""
+        """SIGINT and SIGTERM drain; a second one, or one before any frame, ends it."""
         try:
             old = {
                 number: signal.signal(number, self._on_signal)
@@ -111,7 +121,7 @@ class Supervisor:
                 signal.signal(number, action)
 
     def _on_signal(self, number: int, frame: object) -> None:
-        if self._stop_ns:
+        if self._stop_ns or not self._started:
             for one in (signal.SIGINT, signal.SIGTERM):
                 # Nothing interrupts clearing up. SIG_IGN would be said to be a race.
                 signal.signal(one, lambda *_: None)
@@ -341,13 +351,15 @@ class Supervisor:
             )
 
     def _clear(self) -> None:
-        """Nothing of ours outlives the run, but for frames that were set aside."""
+        """Nothing outlives the run but its state, or frames that were set aside."""
         for post in self.posts.values():
             if post.process is not None:
                 post.process.kill(after_s=LEAVE_S if post.done else 0.0)
         self._nest.close()
         self._notifier.close()
         os.close(self._lock)
+        if self._fresh and not self._started:
+            forget(self.folder)  # before any frame: the next graph may be another
         if not self._keep and (kept := leave(self.folder)):
             cause = "it is kept; move or remove it"
             self._say("warn", Said("quarantine", folder=kept, cause=cause))

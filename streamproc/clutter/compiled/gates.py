@@ -13,7 +13,7 @@ import numpy as np
 from numba import float32, int64, njit, types, void
 
 from streamproc.clutter.compiled.single import FLAGS, log, sigmoid
-from streamproc.clutter.compiled.tissue import COMPILED, IMAGES
+from streamproc.clutter.compiled.tissue import COMPILED, IMAGES, WITHIN
 from streamproc.on_demand import on_demand
 
 TOGETHER = 4  # outputs of a convolution that share what they read
@@ -27,7 +27,6 @@ IN3 = types.Array(float32, 3, "C", readonly=True)
 L3 = types.Array(int64, 3, "C")
 QUARTER = np.float32(0.25)
 CAREFUL: Any = COMPILED | {"fastmath": FLAGS}
-WITHIN: Any = {"cache": False}  # of what is called in here: it is kept by its caller
 
 
 def plane_size(height: int, width: int) -> int:
@@ -244,7 +243,7 @@ class Room(NamedTuple):
     out: Any
 
 
-@njit(inline="always")
+@njit(**COMPILED | WITHIN)
 def _every(count):
     """Sources of a convolution: plane k with weight k."""
     sources = np.empty((count, 2), np.int64)
@@ -253,7 +252,7 @@ def _every(count):
     return sources
 
 
-@njit(inline="always")
+@njit(**COMPILED | WITHIN)
 def _copy(planes, out):
     """A loop: Numba compiles a slice's assignment for seconds."""
     for o in range(out.shape[0]):

@@ -8,7 +8,7 @@ kernel is a few long loops over shifted runs, which vectorise.
 
 from numba import float32, int64, njit, types, void
 
-from streamproc.clutter.compiled.tissue import COMPILED, IMAGES, OUT
+from streamproc.clutter.compiled.tissue import COMPILED, IMAGES, OUT, WITHIN
 from streamproc.on_demand import on_demand
 
 TAPS = 5  # of a kernel; shorter ones have zeros around
@@ -45,7 +45,7 @@ def _across(x, n, taps, out):
         out[p] = w0 * a[p] + w1 * b[p] + w2 * c[p] + w3 * d[p] + w4 * e[p]
 
 
-@njit(inline="always")
+@njit(**COMPILED | WITHIN)
 def _smooth(image, stride, down, across, room, out):
     """Both parts of an image (2, N) through a kernel; zeros behind rows get lost."""
     margin = REACH * stride + REACH

@@ -27,9 +27,11 @@ COMPILED: Any = {
     "error_model": "numpy",
     "fastmath": FLAGS,
 }
+# Of what only compiled code calls: typed once, and kept by its callers.
+WITHIN: Any = {"cache": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
-@njit(inline="always")
+@njit(**COMPILED | WITHIN)
 def _clean(image, sparse, first, n, tile):
     """A tile (T, 2, TILE) of image - sparse."""
     for t in range(image.shape[0]):
@@ -40,7 +42,7 @@ def _clean(image, sparse, first, n, tile):
                 c[p] = a[p] - b[p]
 
 
-@njit(inline="always")
+@njit(**COMPILED | WITHIN)
 def _heard(tile, v, n, found):
     """found_k = sum_t conj(v_tk) x_t of a tile; v (T, 2 r), frames in pairs."""
     frames, rank = tile.shape[0], v.shape[1] // 2
@@ -88,7 +90,7 @@ def power(image, sparse, margin, v, tile, found, w):
                 w[t, rank + k] += im
 
 
-@njit(inline="always")
+@njit(**COMPILED | WITHIN)
 def _leave(image, rows, at, first, n, v, t, rest):
     """rest_t = image_t - sum_k v_tk rows_k of a tile.
 
