@@ -15,16 +15,15 @@ algorithm, whose example this recording is, refuses the same stretch of the fiel
 
 from __future__ import annotations
 
-import argparse
-import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.harness import machine
-from bench.recordings import INERTIAL, RESULTS, ROOT, recording
+from bench.recordings import INERTIAL, ROOT, publish, recording
+from bench.recordings.maps import draw_angles
 from streamproc import Frame, open_node
 from streamproc.filters.rotation import matrix
 from streamproc.frame import Array, Signature
@@ -136,25 +135,16 @@ def figures(run: Run, errors: Array) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Print the table; write JSON and picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, default=RESULTS / "orientation.json")
-    parser.add_argument("--png", type=Path, default=RESULTS / "orientation.png")
-    args = parser.parse_args()
+def judge() -> tuple[dict[str, dict[str, Any]], Callable[[Path], None]]:
+    """Figures of both filters, and what draws their angles."""
     path = recording(INERTIAL)
     found, like = frames(path)
     nodes, runs, rows = configs(path), {}, {}
     for kind, name in ROWS.items():
         runs[kind] = through(nodes[name], found, like)
         rows[kind] = figures(runs[kind], blind_errors(nodes[name], found, like))
-        print(kind, json.dumps(rows[kind]))
-    args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
-    from bench.recordings.maps import draw_angles
-
-    draw_angles(args.png, runs)
-    print(args.png)
+    return rows, lambda target: draw_angles(target, runs)
 
 
 if __name__ == "__main__":
-    main()
+    publish(__doc__, "orientation", judge)

@@ -9,8 +9,6 @@ chosen on the first 30 minutes; figures are of the rest.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import tomllib
 from collections import Counter, defaultdict
@@ -21,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.harness import machine
-from bench.recordings import RESULTS, ROOT, SHIPS, recording
+from bench.recordings import ROOT, SHIPS, publish, recording
+from bench.recordings.maps import draw_ships
 from streamproc import Frame, open_node
 from streamproc.frame import Array, Signature
 
@@ -35,8 +33,12 @@ NEAREST_M = 300.0  # of the row `nearest`: the best of 100, 200, 300, 500, 1000
 
 
 class Report(NamedTuple):
-    """What a ship said: seconds, place (2,) m, velocity (2,) m/s; frame as it came."""
+    """What a ship said: seconds, place (2,) m, velocity (2,) m/s; frame as it came.
 
+    number: by which of the recording's reports it is.
+    """
+
+    number: int
     s: float
     ship: str
     place: Array
@@ -81,7 +83,8 @@ def reports(path: Path, seconds: float = math.inf) -> tuple[list[Report], Signat
                 if np.isfinite(row[:2]).all():
                     counts[ship] += 1
                     held = counts[ship] % HELD_EVERY == 0
-                    found.append(Report(s, ship, row[:2], row[2:], held, local))
+                    said = s, ship, row[:2], row[2:], held, local
+                    found.append(Report(len(found), *said))
             return found, metres.node.accept(**like)
 
 
@@ -132,17 +135,17 @@ def by_nearest(
 
 def told_who(
     found: list[Report], step: Callable[[Report, float], Array]
-) -> list[float]:
+) -> dict[int, float]:
     """Errors of withheld reports for one who is told the ship: step(last, seconds)."""
     last: dict[str, Report] = {}
-    errors = []
+    errors = {}
     for report in found:
         before = last.get(report.ship)
         if not report.held:
             last[report.ship] = report
         elif before is not None and report.s > CHOSEN_ON_S:
             foretold = step(before, report.s - before.s)
-            errors.append(float(math.dist(foretold, report.place)))
+            errors[report.number] = float(math.dist(foretold, report.place))
     return errors
 
 
@@ -156,6 +159,7 @@ class Judge:
     """Identities and withheld reports, from `since_s` on.
 
     owner: whose report a track took last.  mine: which track took a ship's report last.
+    errors: of withheld reports by their number, m.
     Of the switches: `moored` by ships that lie still, `beside` by those of them that
     have another such ship within BESIDE_M.
     """
@@ -164,7 +168,7 @@ class Judge:
     owner: dict[int, str] = field(default_factory=dict)
     mine: dict[str, int] = field(default_factory=dict)
     taken: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    errors: list[float] = field(default_factory=list)
+    errors: dict[int, float] = field(default_factory=dict)
     shown: int = 0
     switches: int = 0
     moored: int = 0
@@ -206,7 +210,8 @@ class Judge:
         if track not in guess.places or self.owner[track] != report.ship:
             self.untracked += 1
         else:
-            self.errors.append(float(math.dist(guess.places[track], report.place)))
+            apart = float(math.dist(guess.places[track], report.place))
+            self.errors[report.number] = apart
 
     def figures(self) -> dict[str, float]:
         """Switches of identity, purity and coverage of tracks; errors in metres."""
@@ -221,7 +226,7 @@ class Judge:
             "switches_moored": self.moored,
             "switches_moored_beside": self.beside,
             "untracked": self.untracked,
-            **spread(self.errors),
+            **spread(self.errors.values()),
         }
 
 
@@ -233,7 +238,7 @@ def _lies(report: Report) -> bool:
 def spread(errors: Iterable[float]) -> dict[str, float]:
     """n, RMSE and quantiles of errors in metres."""
     e = np.array(list(errors))
-    p50, p90, p99 = np.quantile(e, [0.5, 0.9, 0.99])
+    p50, p90, p99 = map(float, np.quantile(e, [0.5, 0.9, 0.99]))
     rmse = float(np.sqrt(np.mean(e**2)))
     return {
         "withheld": len(e), "rmse_m": rmse, "p50_m": p50, "p90_m": p90, "p99_m": p99
@@ -242,48 +247,56 @@ def spread(errors: Iterable[float]) -> dict[str, float]:
 
 def judged(
     found: list[Report], guesses: Iterable[Guess], since_s: float = CHOSEN_ON_S
-) -> dict[str, float]:
-    """Figures of one tracker."""
-    judge = Judge(since_s)
+) -> Judge:
+    """What one tracker made of the reports."""
+    made = Judge(since_s)
     for report, guess in zip(found, guesses, strict=True):
-        judge.see(report, guess)
-    return judge.figures()
+        made.see(report, guess)
+    return made
+
+
+def shared(errors: dict[str, dict[int, float]]) -> dict[str, dict[str, float]]:
+    """The spread of each one's errors over the reports that all of them foretold."""
+    same = set.intersection(*map(set, errors.values()))
+    spreads = {
+        name: spread(own[number] for number in same) for name, own in errors.items()
+    }
+    return {
+        name: {f"same_{key}": figure for key, figure in one.items()}
+        for name, one in spreads.items()
+    }
 
 
 def table(
     found: list[Report], like: Signature, config: dict[str, Any]
-) -> dict[str, Any]:
-    """Figures of every way to do it."""
+) -> dict[str, dict[str, Any]]:
+    """Figures of every way to do it; `same_`: over the reports that all foretold."""
     blind = {**config, "params": {**config["params"]}}
     del blind["params"]["velocity_r2"]
     silent_s = config["silent_s"]
-    return {
+    trackers = {
         "tracks": judged(found, by_tracks(found, like, config)),
         "tracks, places only": judged(found, by_tracks(found, like, blind, 2)),
         "nearest, no motion": judged(found, by_nearest(found, NEAREST_M, silent_s)),
-        "told who, last place": spread(told_who(found, lambda last, s: last.place)),
-        "told who, straight on": spread(told_who(found, straight_on)),
     }
+    errors = {name: tracker.errors for name, tracker in trackers.items()}
+    errors["told who, last place"] = told_who(found, lambda last, s: last.place)
+    errors["told who, straight on"] = told_who(found, straight_on)
+    rows = {name: spread(own.values()) for name, own in errors.items()}
+    rows |= {name: tracker.figures() for name, tracker in trackers.items()}
+    return {name: {**rows[name], **same} for name, same in shared(errors).items()}
 
 
-def main() -> None:
-    """Print the table; write JSON and map."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, default=RESULTS / "ships.json")
-    parser.add_argument("--png", type=Path, default=RESULTS / "ships.png")
-    args = parser.parse_args()
+def judge() -> tuple[dict[str, dict[str, Any]], Callable[[Path], None]]:
+    """Figures of every way to do it, and what draws the map."""
     path = recording(SHIPS)
     found, like = reports(path)
     config = configs(path)["tracker"]
     rows = table(found, like, config)
-    for name, row in rows.items():
-        print(f"{name:24}", "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
-    args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
-    from bench.recordings.maps import draw_ships
-
-    draw_ships(args.png, found, by_tracks(found, like, config))
-    print(args.png)
+    return rows, lambda target: draw_ships(
+        target, found, by_tracks(found, like, config)
+    )
 
 
 if __name__ == "__main__":
-    main()
+    publish(__doc__, "ships", judge)

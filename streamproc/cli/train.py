@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ from streamproc.cli.bar import Bar
 from streamproc.cli.command import add_command, check_writable, print_json, print_list
 from streamproc.cli.train_corona import add_corona
 from streamproc.cli.train_factor_graph import add_factor_graph
+from streamproc.cli.trained import NEEDS, drawn, spelt
 from streamproc.errors import ConfigError, PlacementError
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from streamproc.models.recipe import Recipe
     from streamproc.models.train import Setting
 
-NEEDS = "training needs torch and onnx: pip install 'streamproc[train]'"
 EXAMPLE = """streamproc train kalmannet --recipe lorenz-decimated --out lorenz
   streamproc train kalmannet --model mine:model --out mine
   streamproc train kalmannet --model mine:model --observation y.npy --truth x.npy"""
@@ -151,23 +149,17 @@ def _finish(
     trained = finish(setting, progress)
     scored = metrics(setting, trained)
     written = shelve(setting, progress, trained, scored, _command(args), folder)
-    try:
-        draw_curve(progress.history, setting.seeds, folder / "learning.png")
-        written.append(folder / "learning.png")
-    except ImportError:
-        cure = "no learning.png: pip install 'streamproc[ui]'"
-        print(cure, file=sys.stderr)
+    written += drawn(
+        folder, lambda target: draw_curve(progress.history, setting.seeds, target)
+    )
     return scored, written
 
 
 def _command(args: argparse.Namespace) -> str:
     """What makes the artifact again, but for where it goes."""
-    words = ["streamproc train kalmannet"]
-    for key in ("recipe", "model", "observation", "truth", "seeds", "iterations"):
-        value = getattr(args, key)
-        if value is not None:
-            words.append(f"--{key} {shlex.quote(str(value))}")
-    return " ".join(words)
+    keys = ("recipe", "model", "observation", "truth", "seeds", "iterations")
+    given = {key: getattr(args, key) for key in keys}
+    return spelt("streamproc train kalmannet", given)
 
 
 def _plain(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamproc.cli.bar import Bar
 from streamproc.cli.command import add_command, check_writable, print_json, print_list
+from streamproc.cli.trained import NEEDS, drawn, spelt
 from streamproc.errors import ConfigError, PlacementError
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from streamproc.models.clutter.recipe import ClutterRecipe
     from streamproc.models.clutter.shelf import Made
 
-NEEDS = "training needs torch and onnx: pip install 'streamproc[train]'"
 EXAMPLE = """streamproc train corona --recipe corona --out mine
   streamproc train corona --images recorded.npy --from corona --out mine"""
 
@@ -94,18 +92,12 @@ def _chosen(args: argparse.Namespace) -> ClutterRecipe:
 def _draw(made: list[Made], folder: Path) -> list[Path]:
     from streamproc.models.clutter.picture import draw_history
 
-    try:
-        histories = {
-            f"{name}, seed {one.seed}": history
-            for one in made
-            for name, history in zip(("windows", "live"), one.history, strict=True)
-        }
-        draw_history(histories, folder / "learning.png")
-    except ImportError:
-        cure = "no learning.png: pip install 'streamproc[ui]'"
-        print(cure, file=sys.stderr)
-        return []
-    return [folder / "learning.png"]
+    histories = {
+        f"{name}, seed {one.seed}": history
+        for one in made
+        for name, history in zip(("windows", "live"), one.history, strict=True)
+    }
+    return drawn(folder, lambda target: draw_history(histories, target))
 
 
 def _list(as_json: bool) -> int:
@@ -118,13 +110,9 @@ def _list(as_json: bool) -> int:
 
 def _command(args: argparse.Namespace) -> str:
     """What makes the artifact again, but for where it goes."""
-    words = ["streamproc train corona"]
     given = {"from": args.base}
     given |= {key: getattr(args, key) for key in ("recipe", "images", "seeds", "steps")}
-    for key, value in given.items():
-        if value is not None:
-            words.append(f"--{key} {shlex.quote(str(value))}")
-    return " ".join(words)
+    return spelt("streamproc train corona", given)
 
 
 def _plain(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamproc.cli.bar import Bar
 from streamproc.cli.command import add_command, check_writable, print_json, print_list
+from streamproc.cli.trained import NEEDS, drawn, spelt
 from streamproc.errors import ConfigError, PlacementError
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from streamproc.models.detector.recipe import DetectorRecipe
     from streamproc.models.detector.shelf import Made
 
-NEEDS = "training needs torch and onnx: pip install 'streamproc[train]'"
 HEADS = ("mixture", "poisson", "dnn", "residual")
 EXAMPLE = """streamproc train factor_graph --recipe isi-impulsive --out radio
   streamproc train factor_graph --observation y.npy --truth symbols.npy \\
@@ -107,15 +105,10 @@ def _chosen(args: argparse.Namespace) -> DetectorRecipe:
 def _draw(made: list[Made], folder: Path) -> list[Path]:
     from streamproc.models.detector.picture import draw_history
 
-    if not made[0].history.size:
+    histories = [one.history for one in made]
+    if not histories[0].size:
         return []
-    try:
-        draw_history([one.history for one in made], folder / "learning.png")
-    except ImportError:
-        cure = "no learning.png: pip install 'streamproc[ui]'"
-        print(cure, file=sys.stderr)
-        return []
-    return [folder / "learning.png"]
+    return drawn(folder, lambda target: draw_history(histories, target))
 
 
 def _list(as_json: bool) -> int:
@@ -128,13 +121,9 @@ def _list(as_json: bool) -> int:
 
 def _command(args: argparse.Namespace) -> str:
     """What makes the artifact again, but for where it goes."""
-    words = ["streamproc train factor_graph"]
     keys = ("recipe", "observation", "truth", "constellation", "memory", "head")
-    for key in (*keys, "seeds"):
-        value = getattr(args, key)
-        if value is not None:
-            words.append(f"--{key} {shlex.quote(str(value))}")
-    return " ".join(words)
+    given = {key: getattr(args, key) for key in (*keys, "seeds")}
+    return spelt("streamproc train factor_graph", given)
 
 
 def _plain(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,17 @@ from streamproc.frame import Array
 
 Algorithm = Literal["sum_product", "max_log", "viterbi"]
 CERTAIN = 100.0  # nats: the floor of the recursions
+
+
+class Seen(NamedTuple):
+    """What is known of a run: loglik (1, T, C), prior (1, T, M) or (1, 0, M), and how
+    it is cut, window and lag in symbols.
+    """
+
+    loglik: Array
+    prior: Array
+    window: int
+    lag: int
 
 
 class Forward(ABC):
@@ -26,7 +37,7 @@ class Forward(ABC):
         nothing = np.zeros((1, 0, trellis.M))
         self.state = np.full((1, trellis.states), self.first(trellis.states))
         odds, evidence = np.empty((1, 1, trellis.M)), np.empty((1, 1))
-        self.run(np.zeros((1, 1, trellis.classes)), nothing, (1, 0), odds, evidence)
+        self.run(Seen(np.zeros((1, 1, trellis.classes)), nothing, 1, 0), odds, evidence)
         self.state[...] = self.first(trellis.states)
 
     def first(self, states: int) -> float:
@@ -34,14 +45,7 @@ class Forward(ABC):
         return 0.0
 
     @abstractmethod
-    def run(
-        self,
-        loglik: Array,
-        prior: Array,
-        grid: tuple[int, int],
-        odds: Array,
-        evidence: Array,
-    ) -> None:
+    def run(self, seen: Seen, odds: Array, evidence: Array) -> None:
         """Decide as many symbols as odds (1, keep, M) has; evidence (1, keep)."""
 
 
@@ -53,15 +57,8 @@ class SumProduct(Forward):
     def first(self, states: int) -> float:
         return 1.0 / states
 
-    def run(
-        self,
-        loglik: Array,
-        prior: Array,
-        grid: tuple[int, int],
-        odds: Array,
-        evidence: Array,
-    ) -> None:
-        self._run(loglik, prior, *grid, self.state, odds, evidence)
+    def run(self, seen: Seen, odds: Array, evidence: Array) -> None:
+        self._run(*seen, self.state, odds, evidence)
 
 
 class MaxLog(Forward):
@@ -69,15 +66,8 @@ class MaxLog(Forward):
 
     kernel = "max_log"
 
-    def run(
-        self,
-        loglik: Array,
-        prior: Array,
-        grid: tuple[int, int],
-        odds: Array,
-        evidence: Array,
-    ) -> None:
-        self._run(loglik, prior, *grid, self.state, odds)
+    def run(self, seen: Seen, odds: Array, evidence: Array) -> None:
+        self._run(*seen, self.state, odds)
         evidence[...] = np.nan
 
 
@@ -87,19 +77,12 @@ class Viterbi(Forward):
     kernel = "viterbi"
     _symbols = np.empty((1, 0), np.int8)  # room, which grows to what is asked for
 
-    def run(
-        self,
-        loglik: Array,
-        prior: Array,
-        grid: tuple[int, int],
-        odds: Array,
-        evidence: Array,
-    ) -> None:
+    def run(self, seen: Seen, odds: Array, evidence: Array) -> None:
         keep = odds.shape[1]
         if self._symbols.shape[1] < keep:
             self._symbols = np.empty((1, keep), np.int8)
         symbols = self._symbols[:, :keep]
-        self._run(loglik, prior, *grid, self.state, symbols)
+        self._run(*seen, self.state, symbols)
         for u in range(odds.shape[2]):
             np.equal(symbols, u, out=odds[..., u])
         odds *= CERTAIN

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamproc.detection.forward import CERTAIN, FORWARD, Algorithm
+from streamproc.detection.forward import CERTAIN, FORWARD, Algorithm, Seen
 from streamproc.detection.likelihood import Likelihood
 from streamproc.detection.network import NetworkLikelihood
 from streamproc.detection.rows import Rows
@@ -170,14 +170,14 @@ class Stream:
         loglik = self._loglik.first(min(total + grid[1], len(self._loglik)))
         ahead = self.decided + total + sum(grid)  # the last window may be shorter
         if self._prior is None and not self.pilots_in(self.decided, ahead):
-            uninformed = self._uninformed
-            self._forward.run(loglik[None], uninformed, grid, odds[None], evidence.T)
+            seen = Seen(loglik[None], self._uninformed, *grid)
+            self._forward.run(seen, odds[None], evidence.T)
         else:
             for start, stop in self._runs(total):
-                seen = loglik[start : stop + grid[1]]
-                prior = self._prior_of(start, start + len(seen))
+                near = loglik[start : stop + grid[1]]
+                prior = self._prior_of(start, start + len(near))
                 out = odds[None, start:stop], evidence[start:stop].T
-                self._forward.run(seen[None], prior, grid, *out)
+                self._forward.run(Seen(near[None], prior, *grid), *out)
         made = Decided(self.decided, y, odds)
         self._leave(total)
         return made

@@ -6,7 +6,7 @@ import importlib
 import sys
 from typing import Any
 
-from streamproc.errors import GraphError, nearest
+from streamproc.errors import GraphError, nearest, sought
 from streamproc.node import Node
 
 __all__ = ["ENTRY_POINTS", "KINDS", "kind", "kinds"]
@@ -83,7 +83,8 @@ def kind(name: str) -> type[Node[Any]]:
     try:
         found = getattr(importlib.import_module(module), attribute, None)
     except ImportError as error:
-        raise GraphError(f"kind {name!r} cannot be imported: {error}") from error
+        place = sought(f"{module}.py") if ":" in name else ""
+        raise GraphError(f"kind {name!r} cannot be imported: {error}{place}") from error
     if not (isinstance(found, type) and issubclass(found, Node)):
         raise GraphError(f"kind {name!r}: {where} is not a Node class")
     return found

@@ -119,9 +119,11 @@ class BcjrConfig(DetectionConfig):
 
 
 class Bcjr(Detector[BcjrConfig]):
-    """Symbols seen through up to six taps and Gaussian noise; the channel is known, or
-    fitted by least squares to each run of pilots (LS-BCJR): what a run says holds from
-    the next window on. A run that says nothing, erased or faulty, changes nothing.
+    """Symbols seen through up to six taps and Gaussian noise.
+
+    The channel is known, or fitted by least squares to each run of pilots (LS-BCJR):
+    what a run says holds from the next window on. A run that says nothing, erased or
+    faulty, changes nothing.
 
     In and out as every detector: `llr`, `symbols`, `posterior`, `confidence`.
     [Bahl et al., IEEE Trans. Inf. Theory 20(2), 1974, with the state carried on]

@@ -76,6 +76,17 @@ class FileSink(Node[FileSinkConfig]):
         """How messages call the file."""
         return Path(self.config.root, self.config.path)
 
+    def check_start(self) -> None:
+        place = self._place()
+        if self._format is None or not os.path.lexists(place.path):
+            return
+        fd = place.open(os.O_RDONLY)
+        try:
+            if not self._is_free(fd, self._format):
+                self._refuse_unless_overwrite()
+        finally:
+            os.close(fd)
+
     def open(self, device: str) -> None:
         if device != "cpu":
             raise PlacementError(f"file.sink runs on 'cpu' only, not on {device!r}")
@@ -83,12 +94,17 @@ class FileSink(Node[FileSinkConfig]):
             raise PlacementError("file.sink was not checked; call accept() first")
         self._fd = self._place().open(os.O_RDWR | os.O_CREAT)
         # Whose file it is shows when a state is restored, or when it is not.
-        empty = self._format.header(0)
-        self._mine = os.pread(self._fd, len(empty) + 1, 0) in (b"", empty)
+        self._mine = self._is_free(self._fd, self._format)
         if self._mine:
-            self._go_on_from(len(empty), 0)
+            self._go_on_from(len(self._format.header(0)), 0)
         elif not self.resumed:
             self._refuse_unless_overwrite()
+
+    @staticmethod
+    def _is_free(fd: int, form: Format) -> bool:
+        """Whether a file holds nothing yet, or no more than the head of this stream."""
+        empty = form.header(0)
+        return os.pread(fd, len(empty) + 1, 0) in (b"", empty)
 
     def _go_on_from(self, offset: int, frames: int) -> None:
         fd, form = self._opened()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from streamproc.errors import BadFrameError, EndOfStream, PlacementError
+from streamproc.errors import (
+    ArtifactError,
+    BadFrameError,
+    EndOfStream,
+    PlacementError,
+)
 from streamproc.frame import Array, Flags, Frame, Signature
 from streamproc.node import Source
+from streamproc.nodes.counting import Counts
 from streamproc.nodes.declared import Dtype
 from streamproc.nodes.file_csv import CsvReel
 from streamproc.nodes.file_times import check_format
@@ -21,7 +28,7 @@ from streamproc.schema import Above, Like, Min
 Delimiter = Annotated[str, Like(r"[^\"\r\n]", "one character")]
 COUNTED = ("bad_lines", "missing")
 LEAP_NS = 60_000_000_000  # a longer step in time is believed if the next lines agree
-AGREEING = 8  # of them are looked at, for one that can be read
+AGREEING = 8  # lines are looked at, for one that can be read
 LONG_WAIT_S = 60.0  # until a recorded time, is said
 
 
@@ -102,7 +109,8 @@ class FileSource(Source[FileSourceConfig]):
     spoilt records, each a frame that cannot be used, and stops where a torn end begins.
     Of a .csv, a line that cannot be read, or whose time is before the last one's, or
     more than a minute after it while the next line's is not, is refused by its number
-    and counted; the next frame is flagged as after a gap.
+    and counted; the next frame is flagged as after a gap. Where none of its
+    first lines can be read, a run that begins is refused.
     """
 
     replayable: ClassVar[bool] = True
@@ -116,13 +124,35 @@ class FileSource(Source[FileSourceConfig]):
         self._position = position
         self._lap_ns = 0
         self._last_ns, self._gap = -1, False
-        self._counts = dict.fromkeys(COUNTED, 0)
+        self._counts = Counts(*COUNTED)
         self._ahead: Frame | BadFrameError | EndOfStream | None = None
         self._began_ns: int | None = None
         self._due_s = 0.0
 
     def accept(self) -> Signature:
         return load(self.config, read=False).signature
+
+    def check_start(self) -> None:
+        reel = load(self.config, read=self.config.path.endswith(".csv"))
+        if not isinstance(reel, CsvReel):
+            return
+        refused: list[str] = []
+        with closing(reel):
+            for index in range(AGREEING):
+                try:
+                    frame = reel.frame(index)
+                except BadFrameError as error:
+                    refused.append(str(error))
+                    continue
+                if frame is not None:
+                    return
+                break
+        if refused:
+            raise ArtifactError(
+                f"{self.config.path}: none of its first {len(refused)} lines can be "
+                f"read, {refused[0]}; correct columns, or the others that say how to "
+                "read it, such as skip_lines"
+            )
 
     def open(self, device: str) -> None:
         if device != "cpu":
@@ -225,7 +255,7 @@ class FileSource(Source[FileSourceConfig]):
         place = self._position, self._last_ns, self._gap
         return {
             "place": np.array(place, np.int64),
-            "counts": np.array(list(self._counts.values()), np.int64),
+            "counts": self._counts.array,
         }
 
     @state.setter
@@ -233,8 +263,7 @@ class FileSource(Source[FileSourceConfig]):
         position, last_ns, gap = map(int, state["place"])
         self._rewind(position)
         self._last_ns, self._gap = last_ns, bool(gap)
-        counts = map(int, state["counts"])
-        self._counts = dict(zip(COUNTED, counts, strict=True))
+        self._counts.array = state["counts"]
 
     def report(self) -> dict[str, float]:
         """Of a .csv: lines refused, and values missing in the others."""

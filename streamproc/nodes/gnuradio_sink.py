@@ -45,10 +45,6 @@ class GnuradioSink(PlainSink[GnuradioSinkConfig]):
     are u1, i2, i4, f4 and c8; of others it sees the bytes.
     """
 
-    def __init__(self, config: GnuradioSinkConfig) -> None:
-        super().__init__(config)
-        self._offset = 0
-
     def accept(self, frame: Signature) -> None:
         super().accept(frame)
         shape = frame.data.shape
@@ -75,12 +71,9 @@ class GnuradioSink(PlainSink[GnuradioSinkConfig]):
         items = data.tobytes()
         return [tag_header(offset) + items if self.config.tags else items]
 
-    @property
-    def state(self) -> dict[str, Array]:
-        counts = super().state
-        return {**counts, "offset": np.array([self._offset])}
+    def _kept(self) -> dict[str, Array]:
+        return {**super()._kept(), "offset": np.array([self._offset])}
 
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        self._counts.array = state["counts"]
+    def _restore(self, state: dict[str, Array]) -> None:
+        super()._restore(state)
         self._offset = int(state["offset"][0])

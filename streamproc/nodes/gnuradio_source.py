@@ -11,8 +11,7 @@ import numpy as np
 
 from streamproc.errors import GraphError, WireError
 from streamproc.frame import DTYPES, Array, Frame, Signature
-from streamproc.nodes.bell import Bell
-from streamproc.nodes.declared import Declared, fixed
+from streamproc.nodes.declared import fixed
 from streamproc.nodes.gnuradio_parts import (
     Sending,
     has_header,
@@ -20,11 +19,9 @@ from streamproc.nodes.gnuradio_parts import (
     read_tagged,
 )
 from streamproc.nodes.gnuradio_room import Room
-from streamproc.nodes.live import LiveSource
-from streamproc.nodes.zmq_place import check_keys, place_of, refusals
+from streamproc.nodes.zmq_place import place_of
+from streamproc.nodes.zmq_source import PlainSource, PlainSourceConfig
 from streamproc.schema import Min
-from streamproc.transport.door import Door
-from streamproc.transport.plain import PlainIn
 from streamproc.wire import Part
 
 USUAL_LIMIT = 1 << 20  # bytes of a part: GNU Radio's buffers are 32 or 64 KiB
@@ -35,7 +32,7 @@ _PER_CALL, _CALL_NS = 256, 5_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GnuradioSourceConfig(Declared):
+class GnuradioSourceConfig(PlainSourceConfig):
     """Which sink to listen to, and how its items make frames.
 
     endpoint: as the sink has it, tcp://127.0.0.1:5555 or ipc:///path
@@ -57,12 +54,8 @@ class GnuradioSourceConfig(Declared):
     limit_bytes: a larger part ends the sink's connection
     """
 
-    endpoint: str
     socket: Literal["sub", "pull"] = "sub"
     bind: bool = False
-    keys: str = ""
-    server: str = ""
-    topic: str = ""
     tags: bool = True
     vlen: Annotated[int, Min(1)] = 1
     align: Annotated[int, Min(1)] = 1
@@ -70,19 +63,16 @@ class GnuradioSourceConfig(Declared):
     limit_bytes: Annotated[int, Min(64)] = USUAL_LIMIT
 
     def __post_init__(self) -> None:
-        Declared.__post_init__(self)
-        if self.topic and self.socket != "sub":
-            raise ValueError('a topic needs socket = "sub"')
+        PlainSourceConfig.__post_init__(self)
         if self.on_gap == "fill" and self.dtype not in ("f4", "f8", "c8", "c16"):
             raise ValueError(
                 f'on_gap: "fill" needs a dtype that has NaN, got {self.dtype}'
             )
         if not self.tags and (self.align > 1 or self.on_gap == "fill"):
             raise ValueError("align and on_gap need tags = true, which tells offsets")
-        check_keys(self)
 
 
-class GnuradioSource(LiveSource[GnuradioSourceConfig]):
+class GnuradioSource(PlainSource[GnuradioSourceConfig]):
     """Cuts what GNU Radio sends into frames of the declared size; one sink a source.
 
     With tags, offsets tell what is missing: it is counted in items, and the first
@@ -109,16 +99,14 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
         "tags_dropped",
     )
 
+    least_parts = 1
+
     def __init__(self, config: GnuradioSourceConfig) -> None:
         super().__init__(config)
-        # A radio goes on whether or not anybody listens.
-        self.pausable = config.socket == "pull"
-        self._parts = 2 if config.topic else 1
         self._item_bytes = config.vlen * DTYPES[config.dtype].itemsize
-        self._in: PlainIn | None = None
-        self._reset()
 
     def _reset(self) -> None:
+        super()._reset()
         config = self.config
         self._room = Room(
             tuple(max(size, 1) for size in config.dims.values()),
@@ -129,7 +117,7 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
         self._blank = 0  # items to be filled before it
         self._next: int | None = None  # the offset that should come next
         self._phase = 0  # offsets at which a frame may begin, modulo align
-        self._hurried = self._warned = False
+        self._warned = False
 
     def accept(self) -> Signature:
         place_of(self.config)
@@ -145,48 +133,16 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
         return signature
 
     def open(self, device: str) -> None:
-        self._start(device)
-        self._reset()
-        config = self.config
-        self._in = PlainIn(
-            place_of(config),
-            socket=config.socket,
-            topic=config.topic,
-            most_parts=self._parts,
-            most_bytes=config.limit_bytes,
-        )
-        self._bell = Bell()
-        self._bell.ring()
-        if not config.tags:
+        super().open(device)
+        self._listen(self.config.limit_bytes)
+        if not self.config.tags:
             self._notice(
                 "takes items without offsets (tags = false): what is missing cannot "
                 "be seen; give the sink pass_tags = True, and say tags = true"
             )
 
-    @property
-    def door(self) -> Door | None:
-        """Who came to it over tcp and was sent away."""
-        return None if self._in is None else self._in.door
-
-    def report(self) -> dict[str, float]:
-        """Everything counted, by name, and peers sent away, by cause."""
-        return {**super().report(), **refusals(self.door)}
-
-    @property
-    def endpoint(self) -> str:
-        """Where it listens or connects, once open."""
-        return self._opened().endpoint
-
-    def _opened(self) -> PlainIn:
-        if self._in is None:
-            raise self._closed()
-        return self._in
-
-    def wait_on(self) -> int:
-        plain = self._opened()
-        if self._hurried or self._rest is not None or plain.readable:
-            return self._bell.fileno()
-        return plain.fileno()
+    def _waits(self) -> bool:
+        return self._rest is not None or super()._waits()
 
     def process(self) -> Frame | None:
         plain = self._opened()
@@ -322,18 +278,15 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
             return self._rest.offset - self._blank
         return self._next or 0
 
-    @property
-    def state(self) -> dict[str, Array]:
+    def _kept(self) -> dict[str, Array]:
         # Items of a frame begun die with the process: they count as missing then.
         known = self._next is not None
         begun = self._begun() if known else self._phase
-        state = {"counts": self._counts.array, "next": np.array([begun, known])}
-        return {**state, "clock": self._room.clock}
+        mine = {"next": np.array([begun, known]), "clock": self._room.clock}
+        return {**super()._kept(), **mine}
 
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        self._counts.array = state["counts"]
-        self._cut = True
+    def _restore(self, state: dict[str, Array]) -> None:
+        super()._restore(state)
         begun, known = map(int, state["next"])
         self._phase = begun
         self._resume(begun if known else None)
@@ -347,9 +300,3 @@ class GnuradioSource(LiveSource[GnuradioSourceConfig]):
     def _resume(self, offset: int | None) -> None:
         self._next = offset if self.config.tags else None
         self._room.begins = offset or 0
-
-    def close(self) -> None:
-        if self._in is not None:
-            self._in.close()
-            self._in = None
-            self._bell.close()

@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from typing import ClassVar, TypeVar
 
-import numpy as np
-
-from streamproc.errors import PlacementError
 from streamproc.frame import Array, Flags, Frame
 from streamproc.node import Source
-from streamproc.wire import MAX_SEQ
+from streamproc.nodes.counting import Counting
 
 ConfigT = TypeVar("ConfigT")
 
@@ -19,28 +16,7 @@ NEWS_S = 60.0  # between two notices of refusals for the same cause
 MOST_WHY = 300  # characters of a notice that a stranger may have a say in
 
 
-class Counts(dict[str, int]):
-    """Whole numbers by name; the names are fixed when it is made."""
-
-    def __init__(self, *names: str) -> None:
-        super().__init__(dict.fromkeys(names, 0))
-
-    @property
-    def array(self) -> Array:
-        """All of them, for a node's state."""
-        return np.array([min(value, MAX_SEQ) for value in self.values()], np.int64)
-
-    @array.setter
-    def array(self, array: Array) -> None:
-        for name, value in zip(self, array.tolist(), strict=True):
-            self[name] = value
-
-    def report(self) -> dict[str, float]:
-        """All of them, as a node reports them."""
-        return {name: float(value) for name, value in self.items()}
-
-
-class LiveSource(Source[ConfigT]):
+class LiveSource(Counting[ConfigT], Source[ConfigT]):
     """Reads what comes from outside; its counters are its state and its report.
 
     What was on its way into a process that died is gone, and how much it was nobody
@@ -52,24 +28,19 @@ class LiveSource(Source[ConfigT]):
     """
 
     replayable: ClassVar[bool] = False
-    counted: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: ConfigT) -> None:
         super().__init__(config)
-        self._counts = Counts(*self.counted)
-        self._cut = False
         self._forget()
 
     def _forget(self) -> None:
+        self._cut = False
         self.last_refusal = ""
         self._unsaid: dict[str, int] = {}
         self._said_s: dict[str, float] = {}
 
-    def _start(self, device: str) -> None:
-        if device != "cpu":
-            raise PlacementError(f"sources run on 'cpu' only, not on {device!r}")
-        self._counts = Counts(*self.counted)
-        self._cut = False
+    def open(self, device: str) -> None:
+        super().open(device)
         self._forget()
 
     def _refuse(self, cause: str, why: str) -> Frame | None:
@@ -99,21 +70,9 @@ class LiveSource(Source[ConfigT]):
             flag(frame, Flags.GAP)
         return frame
 
-    def _closed(self) -> PlacementError:
-        return PlacementError(f"{type(self).__name__} is not open; call open() first")
-
-    @property
-    def state(self) -> dict[str, Array]:
-        return {"counts": self._counts.array}
-
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        self._counts.array = state["counts"]
+    def _restore(self, state: dict[str, Array]) -> None:
+        super()._restore(state)
         self._cut = True
-
-    def report(self) -> dict[str, float]:
-        """Everything counted, by name."""
-        return self._counts.report()
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamproc.errors import ArtifactError, GraphError
+from streamproc.errors import ArtifactError, GraphError, sought
 from streamproc.frame import Array
 from streamproc.nodes.declared import fixed
 from streamproc.nodes.file_csv import CsvReel
@@ -48,7 +48,8 @@ def load(config: FileSourceConfig, read: bool) -> Reel:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ArtifactError(
-            f"{path}: expected a file to read, got: {reason}; check the path"
+            f"{path}: expected a file to read, got: {reason}{sought(path)}; check the "
+            "path"
         ) from error
     except GraphError as error:
         raise GraphError(f"{path}: {error}; {_cure(path)}") from error

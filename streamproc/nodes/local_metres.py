@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from streamproc.errors import BadFrameError, GraphError, PlacementError
+from streamproc.errors import BadFrameError, GraphError
 from streamproc.frame import Array, ArraySpec, Frame, Signature
-from streamproc.node import Node
+from streamproc.nodes.counting import Counting
 from streamproc.schema import Above, Max, Min
 
 # WGS 84: semi-major axis, and eccentricity squared
@@ -17,7 +17,6 @@ EARTH_M, ECCENTRICITY2 = 6378137.0, 6.69437999014e-3
 KNOT_MPS = 1852 / 3600
 NO_KNOTS = 102.25  # AIS says 102.3 where it does not know the speed
 STILL_KNOTS = 0.5  # a slower ship has no course, and needs none
-COUNTS = ("beyond", "no_course")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +37,17 @@ class LocalMetresConfig:
     course: str = ""
 
 
-class LocalMetres(Node[LocalMetresConfig]):
+class LocalMetres(Counting[LocalMetresConfig]):
     """Latitude and longitude in deg, (2) or (row, 2), in; east and north in m out.
 
     The plane touches the ellipsoid at the origin: 30 km off, distances are short by
     some 10^-5. With `course`, 4 columns: m, m, m/s, m/s; a ship that moves but says no
-    course has NaN for its velocity. Ids in meta go along.
+    course has NaN for its velocity. Ids in meta go along. Counted are positions too far
+    off, and ships that move without a course.
     """
 
     rehearses: ClassVar[bool] = True
+    counted: ClassVar[tuple[str, ...]] = ("beyond", "no_course")
 
     def accept(self, position: Signature) -> Signature:
         place = _place(position)
@@ -70,13 +71,11 @@ class LocalMetres(Node[LocalMetresConfig]):
         return Signature((made,), position.rate_hz)
 
     def open(self, device: str) -> None:
-        if device != "cpu":
-            raise PlacementError(f"local_metres runs on 'cpu' only, not on {device!r}")
+        super().open(device)
         latitude, longitude = self.config.latitude_deg, self.config.longitude_deg
         here = np.array([[latitude, longitude]])
         self._origin = earth_centred(here)[0]
         self._axes = east_north(latitude, longitude)
-        self._counts = dict.fromkeys(COUNTS, 0)
 
     def process(self, position: Frame) -> Frame:
         told = position.arrays[self._array]
@@ -116,19 +115,6 @@ class LocalMetres(Node[LocalMetresConfig]):
         made = np.stack((speed * np.sin(angle), speed * np.cos(angle)), 1)
         made[lost] = np.nan
         return np.asarray(made)
-
-    @property
-    def state(self) -> dict[str, Array]:
-        return {"counts": np.array(list(self._counts.values()), np.int64)}
-
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        counts = map(int, state["counts"])
-        self._counts = dict(zip(COUNTS, counts, strict=True))
-
-    def report(self) -> dict[str, float]:
-        """Positions too far off, and ships that move without a course."""
-        return dict(self._counts)
 
 
 def _place(signature: Signature) -> str:

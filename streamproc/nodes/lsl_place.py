@@ -22,6 +22,7 @@ import numpy as np
 
 from streamproc.errors import PlacementError
 from streamproc.frame import Array
+from streamproc.nodes.counting import ConfigT, Counting
 
 # numpy's names of LSL's channel formats, by their numbers in its header; no strings
 FORMATS = {1: "f4", 2: "f8", 4: "i4", 5: "i2", 6: "i1", 7: "i8"}
@@ -61,29 +62,34 @@ def library() -> Any:
 
 @contextmanager
 def confined() -> Iterator[None]:
-    """Sockets on every address that were opened inside listen to loopback only.
+    """What LSL opens inside on every address listens to loopback only.
 
-    PlacementError where the system does not do that for us.
+    Other threads may open sockets meanwhile: those of Python and of ZeroMQ, which
+    unlike LSL's are closed on exec, are let be. Those of another library that does
+    not close them are taken for LSL's: open them before, or after.
+    PlacementError where the system does not do that for us, or nothing is LSL's.
     """
     before = set(_sockets())
+    ports = set()
     try:
         yield
     finally:
-        ports = set()
         for number, _ in set(_sockets()) - before:
             with suppress(OSError), socket.socket(fileno=os.dup(number)) as made:
-                if _is_open(made):
+                if os.get_inheritable(number) and _is_open(made):
                     _confine(made)
                     ports.add(made.getsockname()[1])
         time.sleep(_SETTLE_S)  # LSL takes in who waits already
         _cut_off(ports - {0})
+    if not ports:
+        raise PlacementError(
+            "LSL's sockets are not to be told from others, so it cannot be kept to "
+            "this machine; it takes pylsl 1.18"
+        )
 
 
 def _is_open(made: socket.socket) -> bool:
-    """Whether a socket takes what comes from anywhere, as LSL's do.
-
-    One that is about to connect, such as another thread's, does not, and is let be.
-    """
+    """Whether it takes what comes from anywhere; one about to connect does not."""
     if made.family not in _FAMILIES or made.getsockname()[0] not in _ANYWHERE:
         return False
     listens = made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -139,18 +145,24 @@ def _sockets() -> Iterator[tuple[int, str]]:
             yield int(name), target
 
 
-def clock_state(offset_ns: int) -> Array:
-    """An offset to UTC for a node's state, with what tells this boot from others.
+class LslNode(Counting[ConfigT]):
+    """A node with stamps of LSL's clock, which stay what they were after a crash."""
 
-    LSL's clock begins anew with the machine, and an offset is worth nothing then.
-    """
-    return np.array([offset_ns, *_boot()], np.int64)
+    _offset_ns = 0  # from LSL's clock to UTC
 
+    def open(self, device: str) -> None:
+        super().open(device)
+        self._offset_ns = utc_offset_ns(library())
 
-def offset_again(lsl: Any, state: Array) -> int:
-    """The offset of a node's earlier life, so that stamps stay what they were."""
-    offset_ns, *boot = state.tolist()
-    return offset_ns if boot == _boot() else utc_offset_ns(lsl)
+    def _kept(self) -> dict[str, Array]:
+        clock = np.array([self._offset_ns, *_boot()], np.int64)
+        return {**super()._kept(), "clock": clock}
+
+    def _restore(self, state: dict[str, Array]) -> None:
+        super()._restore(state)
+        offset_ns, *boot = state["clock"].tolist()
+        if boot == _boot():  # else LSL's clock began anew, and an old offset is wrong
+            self._offset_ns = offset_ns
 
 
 @functools.cache

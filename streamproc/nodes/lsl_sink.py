@@ -5,22 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from math import prod
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from streamproc.errors import GraphError, PlacementError
-from streamproc.frame import FREE, Array, Frame, Signature
-from streamproc.node import Node
-from streamproc.nodes.live import Counts
-from streamproc.nodes.lsl_place import (
-    FORMATS,
-    clock_state,
-    confined,
-    library,
-    offset_again,
-    utc_offset_ns,
-)
+from streamproc.errors import GraphError
+from streamproc.frame import FREE, Frame, Signature
+from streamproc.nodes.lsl_place import FORMATS, LslNode, confined, library
 from streamproc.schema import Max, Min
 
 SAMPLES = "sample"  # the dim of several samples in one frame
@@ -49,20 +40,18 @@ class LslSinkConfig:
     wait_s: Annotated[float, Min(0), Max(60)] = 0.0
 
 
-class LslSink(Node[LslSinkConfig]):
+class LslSink(LslNode[LslSinkConfig]):
     """Every frame is one sample, stamped with its t0_ns; its numbers are the channels.
 
     An array whose first dim is called `sample` is as many samples; its t0_ns is the
     first one's. Readers are on this machine: LSL has no keys. Who reads too slowly
     loses the oldest samples after six minutes, which LSL tells nobody. After a crash
-    frames since the checkpoint are sent again, with the same stamps.
+    frames since the checkpoint are sent again, with the same stamps. Counted are
+    samples, and those that nobody listened to.
     """
 
-    def __init__(self, config: LslSinkConfig) -> None:
-        super().__init__(config)
-        self._outlet: Any = None
-        self._offset_ns = 0
-        self._counts = Counts("sent", "unheard")
+    counted: ClassVar[tuple[str, ...]] = ("sent", "unheard")
+    _outlet: Any = None
 
     def accept(self, frame: Signature) -> None:
         spec = frame.array(self.config.array)
@@ -86,12 +75,9 @@ class LslSink(Node[LslSinkConfig]):
             raise GraphError(f"expected {self._channels} labels, got {len(told)}")
 
     def open(self, device: str) -> None:
-        if device != "cpu":
-            raise PlacementError(f"lsl.sink runs on 'cpu' only, not on {device!r}")
-        lsl = library()
-        self._counts = Counts("sent", "unheard")
+        super().open(device)
         self._patience_s = self.config.wait_s
-        self._offset_ns = utc_offset_ns(lsl)
+        lsl = library()
         with confined():
             self._outlet = lsl.StreamOutlet(self._info(lsl))
 
@@ -115,7 +101,7 @@ class LslSink(Node[LslSinkConfig]):
     def process(self, frame: Frame) -> None:
         outlet = self._outlet
         if outlet is None:
-            raise PlacementError("lsl.sink is not open; call open() first")
+            raise self._closed()
         heard = bool(outlet.have_consumers())
         end_s = time.monotonic() + self._patience_s
         while not heard and time.monotonic() < end_s:
@@ -136,16 +122,3 @@ class LslSink(Node[LslSinkConfig]):
             if self._outlet.have_consumers():
                 time.sleep(LINGER_S)
             self._outlet = None
-
-    @property
-    def state(self) -> dict[str, Array]:
-        return {"counts": self._counts.array, "clock": clock_state(self._offset_ns)}
-
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        self._counts.array = state["counts"]
-        self._offset_ns = offset_again(library(), state["clock"])
-
-    def report(self) -> dict[str, float]:
-        """Samples sent, and those of them that nobody listened to."""
-        return self._counts.report()

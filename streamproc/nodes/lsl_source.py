@@ -14,13 +14,7 @@ from streamproc.nodes.bell import Bell
 from streamproc.nodes.declared import Declared, fixed
 from streamproc.nodes.live import LiveSource
 from streamproc.nodes.lsl_inlet import Event, Inlet, Samples, labels, stamps_ns, units
-from streamproc.nodes.lsl_place import (
-    FORMATS,
-    clock_state,
-    library,
-    offset_again,
-    utc_offset_ns,
-)
+from streamproc.nodes.lsl_place import FORMATS, LslNode, library
 from streamproc.schema import Above, Min
 
 
@@ -69,17 +63,17 @@ class LslSourceConfig(Declared):
         return " and ".join(f"{key}='{value}'" for key, value in told.items() if value)
 
 
-class LslSource(LiveSource[LslSourceConfig]):
+class LslSource(LslNode[LslSourceConfig], LiveSource[LslSourceConfig]):
     """Samples in their order, none left out; t0_ns is their stamp, as UTC.
 
     Streams of this machine only: LSL has no keys, so whoever answers is believed.
     Stamps are taken to this machine's LSL clock by LSL's own clock correction, anew
-    when that has moved by a millisecond. A stream that is lost is said, looked for,
-    and said to be found; the frame after it, and after a gap, is flagged GAP. No frame
-    of several samples goes across either: what it had of them is thrown away, and
-    counted as cut. LSL
-    numbers no samples and has no acks: what was under way when one end died is gone,
-    and how much it was nobody can tell.
+    when that has moved by a millisecond. Labels and units that the stream names, and
+    the graph does not, are said at the start. A stream that is lost is said, looked
+    for, and said to be found; the frame after it, and after a gap, is flagged GAP. No
+    frame of several samples goes across either: what it had of them is thrown away, and
+    counted as cut. LSL numbers no samples and has no acks: what was under way when one
+    end died is gone, and how much it was nobody can tell.
     """
 
     pausable = False
@@ -92,22 +86,20 @@ class LslSource(LiveSource[LslSourceConfig]):
         self._channels = self._spec.shape[-1]
         self._per_frame = self._spec.shape[0] if len(self._spec.shape) == 2 else 1
         self._inlet: Inlet | None = None
-        self._offset_ns = 0
+        self._unheld: list[str] = []  # what a stream says, and nobody checks
 
     def accept(self) -> Signature:
         return fixed(self.config.signature, "lsl.source", "say how many")
 
     def open(self, device: str) -> None:
-        self._start(device)
-        lsl = library()
-        self._offset_ns = utc_offset_ns(lsl)
+        super().open(device)
         self._bell = Bell()
         self._rows: Array = np.empty((0, self._channels), self._dtype)
         self._t0_ns: list[int] = []
         self._last_ns = 0
         self._over = False
         config = self.config
-        self._inlet = Inlet(lsl, config.predicate, self._choose, self._bell)
+        self._inlet = Inlet(library(), config.predicate, self._choose, self._bell)
         if not self.resumed:
             self._await(self._inlet)
 
@@ -157,6 +149,11 @@ class LslSource(LiveSource[LslSourceConfig]):
             raise ValueError(
                 f"{where}: expected unit {config.unit}, got {min(others)!r:.60}"
             )
+        said = {
+            "labels": str(named) if named and not config.labels else "",
+            "unit": " or ".join(map(repr, sorted(others))),
+        }
+        self._unheld = [f"{key} = {one:.200}" for key, one in said.items() if one]
         return taken
 
     def wait_on(self) -> int:
@@ -227,6 +224,11 @@ class LslSource(LiveSource[LslSourceConfig]):
                 self._notice(f"lost the LSL stream: {one.text}; looking for it")
         elif self._cut:
             self._notice(f"found the LSL stream again: {one.text}")
+        elif self._unheld:
+            self._notice(
+                f"found the LSL stream {one.text}, which says "
+                f"{', '.join(self._unheld)}; say so in the graph, and no other will do"
+            )
 
     def _frame(self) -> Frame:
         count = self._per_frame
@@ -235,16 +237,6 @@ class LslSource(LiveSource[LslSourceConfig]):
         data = self._rows[:count].reshape(self._spec.shape).copy()
         self._rows, self._t0_ns = self._rows[count:], self._t0_ns[count:]
         return self._mend(Frame.of(data, t0_ns=t0_ns))
-
-    @property
-    def state(self) -> dict[str, Array]:
-        return {**super().state, "clock": clock_state(self._offset_ns)}
-
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        self._counts.array = state["counts"]
-        self._cut = True
-        self._offset_ns = offset_again(library(), state["clock"])
 
     def close(self) -> None:
         if self._inlet is not None:

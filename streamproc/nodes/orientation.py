@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, TypeVar
 
 import numpy as np
 
-from streamproc.errors import BadFrameError, GraphError, PlacementError
+from streamproc.errors import BadFrameError, GraphError
 from streamproc.filters.attitude import (
     FIELD,
     GRAVITY,
@@ -20,8 +20,8 @@ from streamproc.filters.attitude import (
 from streamproc.filters.attitude_ekf import AttitudeNoise, ErrorStateEkf
 from streamproc.filters.rotation import angles_deg
 from streamproc.frame import Array, ArraySpec, Flags, Frame, Signature
-from streamproc.node import Node
-from streamproc.nodes.tracking import since_s
+from streamproc.nodes.counting import Counting
+from streamproc.nodes.tracking import part, since_s
 from streamproc.schema import Above, Min, plain
 
 RATES = {"deg/s": np.pi / 180, "rad/s": 1.0}
@@ -29,16 +29,6 @@ FORCES = {"g": 1.0, "m/s2": 1 / 9.80665}
 # From least to most, in the filter's units: less is a sensor that is not there, more
 # one that is broken. The field's unit is its own.
 RATE_SPAN, FORCE_SPAN, FIELD_SPAN = (0.0, 1e4), (1e-6, 1e6), (1e-12, 1e12)
-COUNTS = (
-    "missing",
-    "quarantined",
-    "gaps",
-    "no_gravity",
-    "no_field",
-    "gravity_renewed",
-    "field_renewed",
-    "lost",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +102,7 @@ class MahonyConfig(SensorConfig):
 SensorConfigT = TypeVar("SensorConfigT", bound=SensorConfig)
 
 
-class Pointing(Node[SensorConfigT], ABC):
+class Pointing(Counting[SensorConfigT], ABC):
     """Arrays of gyroscope, accelerometer and, if there is one, magnetometer in.
 
     Gives `quaternion` (4), w first, that turns body into earth axes (magnetic north,
@@ -127,9 +117,23 @@ class Pointing(Node[SensorConfigT], ABC):
     `orientation` takes for gravity what is within 0.1 g, or twice force_std, of 1 g.
     DEGRADED: that, a second and longer without a look that fits, level or heading that
     began anew, or an attitude that was no number any more and begins from nothing.
+
+    Counted are sensors missing and quarantined, gaps too long; how often acceleration
+    was not gravity alone, the field not the Earth's alone; how often level and heading
+    began anew from what had been refused, and how often all was lost.
     """
 
     rehearses: ClassVar[bool] = True
+    counted: ClassVar[tuple[str, ...]] = (
+        "missing",
+        "quarantined",
+        "gaps",
+        "no_gravity",
+        "no_field",
+        "gravity_renewed",
+        "field_renewed",
+        "lost",
+    )
 
     @abstractmethod
     def new_filter(self) -> Attitude:
@@ -156,10 +160,8 @@ class Pointing(Node[SensorConfigT], ABC):
         return Signature(arrays, motion.rate_hz)
 
     def open(self, device: str) -> None:
-        if device != "cpu":
-            raise PlacementError(f"orientation runs on 'cpu' only, not on {device!r}")
+        super().open(device)
         self._filter = self.new_filter()
-        self._counts = dict.fromkeys(COUNTS, 0)
         self._t0_ns = -1
 
     def process(self, motion: Frame) -> Frame:
@@ -221,28 +223,17 @@ class Pointing(Node[SensorConfigT], ABC):
             "nis": found.nis.copy(),
         }
 
-    @property
-    def state(self) -> dict[str, Array]:
+    def _kept(self) -> dict[str, Array]:
         return {
             **{f"filter.{name}": one for name, one in self._filter.state.items()},
             "t0_ns": np.array(self._t0_ns, np.int64),
-            "counts": np.array(list(self._counts.values()), np.int64),
+            **super()._kept(),
         }
 
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        mine = {k: v for k, v in state.items() if k.startswith("filter.")}
-        self._filter.state = {k.removeprefix("filter."): v for k, v in mine.items()}
+    def _restore(self, state: dict[str, Array]) -> None:
+        super()._restore(state)
+        self._filter.state = part(state, "filter.")
         self._t0_ns = int(state["t0_ns"])
-        counts = map(int, state["counts"])
-        self._counts = dict(zip(COUNTS, counts, strict=True))
-
-    def report(self) -> dict[str, float]:
-        """Sensors missing and quarantined, gaps too long; how often acceleration was
-        not gravity alone, the field not the Earth's alone; how often level and heading
-        began anew from what had been refused, and how often all was lost.
-        """
-        return dict(self._counts)
 
 
 class Orientation(Pointing[OrientationConfig]):

@@ -88,7 +88,7 @@ class TcpSource(LiveSource[TcpSourceConfig]):
         )
 
     def open(self, device: str) -> None:
-        self._start(device)
+        super().open(device)
         self._reset()
         self._bell = Bell()
         if not self.config.listen:

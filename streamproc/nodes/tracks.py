@@ -13,7 +13,7 @@ from streamproc.filters import Ekf, Filter, Kf, Ukf
 from streamproc.filters.association import Foreseen, associate
 from streamproc.filters.chi_square import quantile
 from streamproc.frame import Array, ArraySpec, Frame, Signature
-from streamproc.node import Node
+from streamproc.nodes.counting import Counting
 from streamproc.nodes.tracking import (
     GAP,
     QUARANTINED,
@@ -21,7 +21,6 @@ from streamproc.nodes.tracking import (
     Probability,
     common_unit,
     longest_s,
-    on_cpu,
     part,
     since_s,
 )
@@ -29,7 +28,6 @@ from streamproc.schema import Above, Min
 
 FILTERS: dict[str, type[Filter]] = {"kf": Kf, "ekf": Ekf, "ukf": Ukf}
 FREE, TENTATIVE, CONFIRMED = range(3)  # what a place of the filter holds
-COUNTS = ("born", "died", "crowded", "missing", "quarantined", "gaps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,7 @@ class TracksConfig(ModelConfig):
                 raise ConfigError(f'{key} needs time = "t0"')
 
 
-class Tracks(Node[TracksConfig]):
+class Tracks(Counting[TracksConfig]):
     """Detections (detection, m) f8 or f4 of any number of targets in, tracks out.
 
     A row of NaN is no detection; the number of rows may change from frame to frame.
@@ -93,6 +91,14 @@ class Tracks(Node[TracksConfig]):
     """
 
     rehearses: ClassVar[bool] = True
+    counted: ClassVar[tuple[str, ...]] = (
+        "born",
+        "died",
+        "crowded",
+        "missing",
+        "quarantined",
+        "gaps",
+    )
 
     def __init__(self, config: TracksConfig) -> None:
         super().__init__(config)
@@ -120,7 +126,7 @@ class Tracks(Node[TracksConfig]):
         return Signature(arrays, detections.rate_hz)
 
     def open(self, device: str) -> None:
-        on_cpu("tracks", device)
+        super().open(device)
         places, m = self.config.most_tracks, self.model.m
         self._filter = FILTERS[self.config.filter](self.model, places)
         self._gate = quantile(self.config.gate, m)
@@ -134,7 +140,6 @@ class Tracks(Node[TracksConfig]):
         self._age, self._hits, self._missed = (np.zeros(places, int) for _ in range(3))
         self._heard_ns = np.zeros(places, int)  # when it was detected last
         self._row = np.full(places, -1)
-        self._counts = dict.fromkeys(COUNTS, 0)
         self._next_id, self._t0_ns = 0, -1
 
     def process(self, detections: Frame) -> Frame:
@@ -257,8 +262,7 @@ class Tracks(Node[TracksConfig]):
             "row": np.where(given, self._row, -1),
         }
 
-    @property
-    def state(self) -> dict[str, Array]:
+    def _kept(self) -> dict[str, Array]:
         counted = (self._age, self._hits, self._missed, self._heard_ns)
         books = (self._stage, self._id, *counted)
         clock = self._next_id, self._t0_ns
@@ -266,17 +270,15 @@ class Tracks(Node[TracksConfig]):
             **{f"filter.{name}": one for name, one in self._filter.state.items()},
             "books": np.array(books, np.int64),
             "clock": np.array(clock, np.int64),
-            "counts": np.array(list(self._counts.values()), np.int64),
+            **super()._kept(),
         }
 
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
+    def _restore(self, state: dict[str, Array]) -> None:
+        super()._restore(state)
         self._filter.state = part(state, "filter.")
         *books, self._heard_ns = np.array(state["books"])
         self._stage, self._id, self._age, self._hits, self._missed = books
         self._next_id, self._t0_ns = map(int, state["clock"])
-        counts = map(int, state["counts"])
-        self._counts = dict(zip(COUNTS, counts, strict=True))
 
     def report(self) -> dict[str, float]:
         """Tracks confirmed and ended, detections without room for a new one, rows

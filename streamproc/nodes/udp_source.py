@@ -98,7 +98,7 @@ class UdpSource(LiveSource[UdpSourceConfig]):
         return signature
 
     def open(self, device: str) -> None:
-        self._start(device)
+        super().open(device)
         self._reset()
         made = new_socket(self.config, socket.SOCK_DGRAM)
         size = self.config.buffer_kib * 1024

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from streamproc import keys
 from streamproc.addresses import bracketed, loopback, numeric
 from streamproc.errors import PlacementError
+from streamproc.nodes.counting import ConfigT, Counting
 from streamproc.nodes.loopback import split_endpoint
 from streamproc.transport.curve import Lock, Pass
 from streamproc.transport.door import Door
@@ -68,9 +69,41 @@ def place_of(config: Reach) -> Place:
     return Place(endpoint, False, Pass(pair, keys.server_key(folder, config.server)))
 
 
-def refusals(door: Door | None) -> dict[str, float]:
-    """How many peers a door sent away, and by which causes, as a node reports it."""
-    if door is None:
-        return {}
-    causes = {f"peers_{cause}": float(n) for cause, n in door.counts.items() if n}
-    return {"refused_peers": sum(causes.values()), **causes}
+class End(Protocol):
+    """A socket for other programs; door: who came to it over tcp and was sent away."""
+
+    door: Door | None
+
+    @property
+    def endpoint(self) -> str: ...
+
+
+EndT = TypeVar("EndT", bound=End)
+
+
+class ZmqEnd(Counting[ConfigT], Generic[ConfigT, EndT]):
+    """A node whose other side is any ZeroMQ program."""
+
+    _end: EndT | None = None
+
+    @property
+    def door(self) -> Door | None:
+        """Who came to it over tcp and was sent away."""
+        return None if self._end is None else self._end.door
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens or connects, once open; says which port `:*` became."""
+        return self._opened().endpoint
+
+    def _opened(self) -> EndT:
+        if self._end is None:
+            raise self._closed()
+        return self._end
+
+    def report(self) -> dict[str, float]:
+        """Everything counted, by name, and peers sent away, by cause."""
+        if self.door is None:
+            return super().report()
+        causes = {f"peers_{cause}": n for cause, n in self.door.counts.items() if n}
+        return {**super().report(), "refused_peers": sum(causes.values()), **causes}

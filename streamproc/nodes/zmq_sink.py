@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from streamproc import wire
 from streamproc.errors import PlacementError
-from streamproc.frame import Array, Frame, Signature
-from streamproc.node import Node
-from streamproc.nodes.live import Counts
-from streamproc.nodes.zmq_place import check_keys, place_of, refusals
+from streamproc.frame import Frame, Signature
+from streamproc.nodes.zmq_place import ZmqEnd, check_keys, place_of
 from streamproc.schema import Above, Max, Min
-from streamproc.transport.door import Door
 from streamproc.transport.plain import PlainOut
 
 
@@ -50,43 +47,26 @@ class ZmqSinkConfig:
 ConfigT = TypeVar("ConfigT", bound=ZmqSinkConfig)
 
 
-class PlainSink(Node[ConfigT], ABC):
-    """Sends every frame to any ZeroMQ client, as the parts that a kind makes of it."""
+class PlainSink(ZmqEnd[ConfigT, PlainOut], ABC):
+    """Sends every frame to any ZeroMQ client, as the parts that a kind makes of it.
+
+    Counted are also frames that nobody had room for.
+    """
+
+    counted: ClassVar[tuple[str, ...]] = ("sent", "unsent")
 
     def __init__(self, config: ConfigT) -> None:
         super().__init__(config)
-        self._out: PlainOut | None = None
         self._topic = [config.topic.encode()] if config.topic else []
-        self._reset()
-
-    def _reset(self) -> None:
-        self._counts = Counts("sent", "unsent")
-        self._wait_s = self.config.timeout_s if self.config.socket == "push" else 0.0
 
     def accept(self, frame: Signature) -> None:
         place_of(self.config)
 
     def open(self, device: str) -> None:
-        if device != "cpu":
-            raise PlacementError(f"zmq.sink runs on 'cpu' only, not on {device!r}")
-        self._reset()
+        super().open(device)
         config = self.config
-        self._out = PlainOut(place_of(config), socket=config.socket, hwm=config.queue)
-
-    @property
-    def door(self) -> Door | None:
-        """Who came to it over tcp and was sent away."""
-        return None if self._out is None else self._out.door
-
-    @property
-    def endpoint(self) -> str:
-        """Where it listens, once open; says which port `:*` became."""
-        return self._opened().endpoint
-
-    def _opened(self) -> PlainOut:
-        if self._out is None:
-            raise PlacementError("zmq.sink is not open; call open() first")
-        return self._out
+        self._wait_s = config.timeout_s if config.socket == "push" else 0.0
+        self._end = PlainOut(place_of(config), socket=config.socket, hwm=config.queue)
 
     @abstractmethod
     def parts_of(self, frame: Frame) -> list[wire.Part]:
@@ -109,21 +89,9 @@ class PlainSink(Node[ConfigT], ABC):
             )
 
     def close(self) -> None:
-        if self._out is not None:
-            self._out.close(self.config.timeout_s)
-            self._out = None
-
-    @property
-    def state(self) -> dict[str, Array]:
-        return {"counts": self._counts.array}
-
-    @state.setter
-    def state(self, state: dict[str, Array]) -> None:
-        self._counts.array = state["counts"]
-
-    def report(self) -> dict[str, float]:
-        """Frames sent, frames that nobody had room for, and peers sent away."""
-        return {**self._counts.report(), **refusals(self.door)}
+        if self._end is not None:
+            self._end.close(self.config.timeout_s)
+            self._end = None
 
 
 class ZmqSink(PlainSink[ZmqSinkConfig]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from streamproc import wire
 from streamproc.errors import EndOfStream, FrameError, WireError
@@ -12,9 +12,8 @@ from streamproc.frame import Flags, Frame, Signature
 from streamproc.nodes.bell import Bell
 from streamproc.nodes.declared import Declared, is_fixed, least_bytes
 from streamproc.nodes.live import UNKNOWN, LiveSource
-from streamproc.nodes.zmq_place import check_keys, place_of, refusals
+from streamproc.nodes.zmq_place import ZmqEnd, check_keys, place_of
 from streamproc.schema import Min
-from streamproc.transport.door import Door
 from streamproc.transport.plain import PlainIn
 
 LEAST_LIMIT = 1 << 18  # a part a little too large is refused, not its sender
@@ -35,7 +34,83 @@ _CAUSES: dict[type[Exception], str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ZmqSourceConfig(Declared):
+class PlainSourceConfig(Declared):
+    """Where sendings come from."""
+
+    endpoint: str
+    socket: Literal["pull", "sub"] = "pull"
+    bind: bool = True
+    keys: str = ""
+    server: str = ""
+    topic: str = ""
+
+    def __post_init__(self) -> None:
+        Declared.__post_init__(self)
+        if self.topic and self.socket != "sub":
+            raise ValueError('a topic needs socket = "sub"')
+        check_keys(self)
+
+
+ConfigT = TypeVar("ConfigT", bound=PlainSourceConfig)
+
+
+class PlainSource(ZmqEnd[ConfigT, PlainIn], LiveSource[ConfigT]):
+    """Reads what any ZeroMQ program sends.
+
+    least_parts: of a sending, without a topic.
+    """
+
+    least_parts: ClassVar[int]
+
+    def __init__(self, config: ConfigT) -> None:
+        super().__init__(config)
+        # Who publishes goes on whether or not anybody listens.
+        self.pausable = config.socket == "pull"
+        self._parts = self.least_parts + bool(config.topic)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._hurried = False  # whether it left something waiting
+
+    def open(self, device: str) -> None:
+        super().open(device)
+        self._reset()
+
+    def _listen(self, most_bytes: int, usual_bytes: int = 0) -> None:
+        """Begin. most_bytes: of a part; usual_bytes: of a whole sending."""
+        config = self.config
+        self._end = PlainIn(
+            place_of(config),
+            socket=config.socket,
+            topic=config.topic,
+            most_parts=self._parts,
+            most_bytes=most_bytes,
+            usual_bytes=usual_bytes,
+        )
+        self._bell = Bell()
+        self._bell.ring()
+
+    def _waits(self) -> bool:
+        """Whether there is something to do before anything more comes."""
+        return self._hurried
+
+    def wait_on(self) -> int:
+        # ZeroMQ's descriptor tells of changes only, so what waits already, or has
+        # been left waiting, is told by the bell.
+        plain = self._opened()
+        if self._waits() or plain.readable:
+            return self._bell.fileno()
+        return plain.fileno()
+
+    def close(self) -> None:
+        if self._end is not None:
+            self._end.close()
+            self._end = None
+            self._bell.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZmqSourceConfig(PlainSourceConfig):
     """Where frames come from, and what they look like.
 
     endpoint: tcp://127.0.0.1:5555 or ipc:///path; beyond this machine with keys only
@@ -53,23 +128,11 @@ class ZmqSourceConfig(Declared):
     until_end: whether a frame flagged as the end (flags = 1) ends the stream
     """
 
-    endpoint: str
-    socket: Literal["pull", "sub"] = "pull"
-    bind: bool = True
-    keys: str = ""
-    server: str = ""
-    topic: str = ""
     limit_bytes: Annotated[int, Min(1)] | None = None
     until_end: bool = False
 
-    def __post_init__(self) -> None:
-        Declared.__post_init__(self)
-        if self.topic and self.socket != "sub":
-            raise ValueError('a topic needs socket = "sub"')
-        check_keys(self)
 
-
-class ZmqSource(LiveSource[ZmqSourceConfig]):
+class ZmqSource(PlainSource[ZmqSourceConfig]):
     """Takes frames of the declared stream from any ZeroMQ client.
 
     A client sends [header, bytes] as wire version 1 has it; `seq` and `t0_ns` may be
@@ -89,18 +152,16 @@ class ZmqSource(LiveSource[ZmqSourceConfig]):
         "restarts",
     )
 
+    least_parts = 2
+
     def __init__(self, config: ZmqSourceConfig) -> None:
         super().__init__(config)
-        # A publisher goes on whether or not anybody listens.
-        self.pausable = config.socket == "pull"
         self._signature = config.signature
-        self._parts = 3 if config.topic else 2
-        self._in: PlainIn | None = None
-        self._reset()
 
     def _reset(self) -> None:
+        super()._reset()
         self._taken = 0
-        self._over = self._hurried = False
+        self._over = False
         self._next_seq: dict[str, int] = {}
 
     def accept(self) -> Signature:
@@ -108,20 +169,9 @@ class ZmqSource(LiveSource[ZmqSourceConfig]):
         return self._signature
 
     def open(self, device: str) -> None:
-        self._start(device)
-        self._reset()
-        config = self.config
-        limit = config.limit_bytes or self._usual_limit()
-        self._in = PlainIn(
-            place_of(config),
-            socket=config.socket,
-            topic=config.topic,
-            most_parts=self._parts,
-            most_bytes=max(limit, wire.MAX_HEADER_BYTES),
-            usual_bytes=self._usual_bytes(),
-        )
-        self._bell = Bell()
-        self._bell.ring()
+        super().open(device)
+        limit = self.config.limit_bytes or self._usual_limit()
+        self._listen(max(limit, wire.MAX_HEADER_BYTES), self._usual_bytes())
 
     def _usual_limit(self) -> int:
         least = LEAST_LIMIT if is_fixed(self._signature) else FREE_LIMIT
@@ -134,32 +184,8 @@ class ZmqSource(LiveSource[ZmqSourceConfig]):
         head = wire.MAX_HEADER_BYTES + len(self.config.topic.encode())
         return head + least_bytes(self._signature)
 
-    @property
-    def door(self) -> Door | None:
-        """Who came to it over tcp and was sent away."""
-        return None if self._in is None else self._in.door
-
-    def report(self) -> dict[str, float]:
-        """Everything counted, by name, and peers sent away, by cause."""
-        return {**super().report(), **refusals(self.door)}
-
-    @property
-    def endpoint(self) -> str:
-        """Where it listens, once open; says which port `:*` became."""
-        return self._opened().endpoint
-
-    def _opened(self) -> PlainIn:
-        if self._in is None:
-            raise self._closed()
-        return self._in
-
-    def wait_on(self) -> int:
-        # ZeroMQ's descriptor tells of changes only, so what waits already, or has
-        # been left waiting, is told by the bell.
-        plain = self._opened()
-        if self._over or self._hurried or plain.readable:
-            return self._bell.fileno()
-        return plain.fileno()
+    def _waits(self) -> bool:
+        return self._over or super()._waits()
 
     def process(self) -> Frame | None:
         plain = self._opened()
@@ -211,9 +237,3 @@ class ZmqSource(LiveSource[ZmqSourceConfig]):
             self._missed(frame, missing)
         elif missing < 0:
             self._counts["restarts"] += 1
-
-    def close(self) -> None:
-        if self._in is not None:
-            self._in.close()
-            self._in = None
-            self._bell.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from streamproc.errors import ConfigError, GraphError, nearest
+from streamproc.errors import ConfigError, GraphError, nearest, sought
 from streamproc.schema import SchemaError
 from streamproc.statespace.model import StateSpace
 
@@ -76,6 +76,7 @@ def _found(where: str) -> Any:
     except (ImportError, SyntaxError) as error:
         raise GraphError(
             f"state-space model {where!r} cannot be imported: {error}"
+            f"{sought(f'{module}.py')}"
         ) from error
     if isinstance(found, StateSpace) or _is_factory(found):
         return found

@@ -13,8 +13,8 @@ import numpy as np
 
 from streamproc.frame import Array
 from streamproc.schema import Above, Min, build
-from streamproc.statespace.model import Flow, Look, StateSpace
-from streamproc.statespace.turning import Order, drive, drive_jacobian, driving_noise
+from streamproc.statespace.model import Look, StateSpace
+from streamproc.statespace.turning import Order, driven, driving_noise
 
 ORDER = Order(speed=2, heading=3, turn_rate=4)
 
@@ -54,7 +54,7 @@ def constant_turn(**params: Any) -> StateSpace:
     def Q_of(dt_s: float) -> Array:
         return driving_noise(dt_s, ORDER, p.speed_psd, p.turn_psd)
 
-    f, f_jacobian = _flow()
+    f, f_jacobian = driven(ORDER)
     h, h_jacobian = _look()
     spread = (p.position_std, p.position_std, p.speed_std, pi, p.turn_std)
     return StateSpace(
@@ -75,18 +75,6 @@ def constant_turn(**params: Any) -> StateSpace:
         x0=np.array([0.0, 0.0, p.speed, 0.0, 0.0]),
         P0=np.diag(np.square(spread)),
     )
-
-
-def _flow() -> tuple[Flow, Flow]:
-    order = tuple(ORDER)
-
-    def f(x, dt_s, out):
-        drive(x, dt_s, order, out)
-
-    def f_jacobian(x, dt_s, out):
-        drive_jacobian(x, dt_s, order, out)
-
-    return f, f_jacobian
 
 
 def _look() -> tuple[Look, Look]:

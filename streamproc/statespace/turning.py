@@ -13,6 +13,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from streamproc.frame import Array
+from streamproc.statespace.model import Flow
 
 
 class Order(NamedTuple):
@@ -63,6 +64,19 @@ def drive_jacobian(x, dt_s, order, out):
     out[0, om] = path * dt_s * (slope * c - 0.5 * share * s)
     out[1, om] = path * dt_s * (slope * s + 0.5 * share * c)
     out[th, om] = dt_s
+
+
+def driven(order: Order) -> tuple[Flow, Flow]:
+    """f of a state-space model whose components stand so, and its derivatives."""
+    places = tuple(order)
+
+    def f(x, dt_s, out):
+        drive(x, dt_s, places, out)
+
+    def f_jacobian(x, dt_s, out):
+        drive_jacobian(x, dt_s, places, out)
+
+    return f, f_jacobian
 
 
 def driving_noise(

@@ -13,8 +13,8 @@ import numpy as np
 
 from streamproc.frame import Array
 from streamproc.schema import Above, Min, build
-from streamproc.statespace.model import Flow, Look, StateSpace
-from streamproc.statespace.turning import Order, drive, drive_jacobian, driving_noise
+from streamproc.statespace.model import Look, StateSpace
+from streamproc.statespace.turning import Order, driven, driving_noise
 
 ORDER = Order(speed=3, heading=2, turn_rate=4)
 
@@ -65,7 +65,7 @@ def wheeled_robot(**params: Any) -> StateSpace:
         Q[0, 0] = Q[1, 1] = p.position_psd * dt_s
         return Q
 
-    f, f_jacobian = _flow()
+    f, f_jacobian = driven(ORDER)
     h, h_jacobian = _look(5 if p.compass else 4, p.wheel_scale, p.compass_offset)
     spread = (p.gps_std, p.gps_std, p.wheel_std, p.gyro_std, p.compass_std)
     names = ("gps_x", "gps_y", "wheel_speed", "yaw_rate", "heading")
@@ -90,18 +90,6 @@ def wheeled_robot(**params: Any) -> StateSpace:
         x0=np.zeros(5),
         P0=np.diag(np.square((p.position_std, p.position_std, pi, 2.0, 1.0))),
     )
-
-
-def _flow() -> tuple[Flow, Flow]:
-    order = tuple(ORDER)
-
-    def f(x, dt_s, out):
-        drive(x, dt_s, order, out)
-
-    def f_jacobian(x, dt_s, out):
-        drive_jacobian(x, dt_s, order, out)
-
-    return f, f_jacobian
 
 
 def _look(m: int, wheel_scale: float, offset: float) -> tuple[Look, Look]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from streamproc.nodes.identity import Identity, IdentityConfig
 from streamproc.testing import check_node, frames_of, run_node
@@ -19,3 +20,13 @@ def test_the_very_arrays_come_out() -> None:
     assert all(
         given.data is taken.data for given, taken in zip(out, frames, strict=True)
     )
+
+
+def test_inputs_that_were_forgotten_are_asked_for() -> None:
+    def make() -> Identity:
+        return Identity(IdentityConfig())
+
+    with pytest.raises(TypeError, match=r"frames for frame, got no port; pass inputs="):
+        check_node(make)
+    with pytest.raises(ValueError, match="frames for frame, got none"):
+        check_node(make, {"frame": []})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import threading
 from collections import deque
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -12,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 
-from streamproc.errors import EndOfStream, GraphError
+from streamproc.errors import EndOfStream, GraphError, PlacementError
 from streamproc.frame import Flags, Frame, Signature
 from streamproc.nodes import lsl_place
 from streamproc.nodes.lsl_inlet import ANSWER_S, Event, Inlet, Samples
@@ -148,14 +150,13 @@ def test_stamps_stay_what_they_were_in_the_next_life(
     first = sink(NAME)
     states = node.state, first.state
     slewed_ns = lsl_place.utc_offset_ns(lsl) + 10**12
-    for place in ("lsl_place", "lsl_sink", "lsl_source"):
-        name = f"streamproc.nodes.{place}.utc_offset_ns"
-        monkeypatch.setattr(name, lambda _: slewed_ns)
+    monkeypatch.setattr(lsl_place, "utc_offset_ns", lambda _: slewed_ns)
     other = sink(f"{NAME}-2")
     for again, state in zip((node, other), states, strict=True):
         again._offset_ns = slewed_ns
         again.state = state
         assert again._offset_ns == state["clock"][0] != slewed_ns
+        again._offset_ns = slewed_ns
         elsewhere = state["clock"] + [0, 1, 0]
         again.state = {**state, "clock": elsewhere}
         assert again._offset_ns == slewed_ns
@@ -171,14 +172,55 @@ def is_confined(one: socket.socket) -> bool:
 def test_what_was_opened_before_a_failure_is_confined_nevertheless() -> None:
     with pytest.raises(ValueError, match="late"), lsl_place.confined():
         listener = socket.create_server(("0.0.0.0", 0))
+        listener.set_inheritable(True)  # as LSL's are
         raise ValueError("too late")
     with listener:
         assert is_confined(listener)
 
 
-def test_a_socket_that_another_thread_is_connecting_is_let_be() -> None:
-    with lsl_place.confined():
+def test_a_socket_that_is_about_to_connect_is_let_be() -> None:
+    with pytest.raises(ValueError, match="late"), lsl_place.confined():
         caller = socket.socket()
+        caller.set_inheritable(True)
         caller.bind(("0.0.0.0", 0))
+        raise ValueError("too late")
     with caller:
         assert not is_confined(caller)
+
+
+def test_what_other_threads_open_beside_lsl_is_open_to_others() -> None:
+    """A server and a receiver of Python's, and a socket of ZeroMQ's."""
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.PULL) as pull,
+        socket.socket() as server,
+        socket.socket(type=socket.SOCK_DGRAM) as receiver,
+    ):
+
+        def serve() -> None:
+            receiver.bind(("0.0.0.0", 0))
+            server.bind(("0.0.0.0", 0))
+            server.listen()
+            pull.bind("tcp://0.0.0.0:*")
+
+        thread = threading.Thread(target=serve)
+        with lsl_place.confined():
+            kept = outlet(f"{NAME}-beside")
+            before = set(lsl_place._sockets())
+            thread.start()
+            thread.join()
+            opened = set(lsl_place._sockets()) - before
+        (zeromq,) = (number for number, _ in opened)
+        with socket.socket(fileno=os.dup(zeromq)) as third:
+            assert third.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            assert not any(map(is_confined, (server, receiver, third)))
+        del kept
+
+
+def test_where_nothing_is_told_to_be_of_lsl_it_does_not_run() -> None:
+    with (
+        pytest.raises(PlacementError, match=r"takes pylsl 1\.18"),
+        lsl_place.confined(),
+        socket.create_server(("0.0.0.0", 0)),
+    ):
+        pass

@@ -107,6 +107,25 @@ def test_channels_are_chosen_by_their_labels(nodes: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("config", "told"),
     [
+        ({}, "says labels = ['c0', 'c1', 'c2'], unit = 'uV'; say so"),
+        ({"unit": "uV"}, "says labels = ['c0', 'c1', 'c2']; say so"),
+        ({"unit": "uV", "labels": ["c0", "c1", "c2"]}, ""),
+    ],
+)
+def test_what_the_stream_says_of_itself_and_the_graph_does_not_is_said(
+    nodes: list[Any], config: Any, told: str
+) -> None:
+    out = outlet()
+    nodes.append(node := opened(**config))
+    out.push_sample([0, 0, 0])
+    take(node, 1)
+    assert len(node.notices) == bool(told)
+    assert all(told in one for one in node.notices)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
         ({"dims": {"channel": 2}}, "expected 2 channels, got 3"),
         ({"dtype": "f4"}, "expected f4, got f8"),
         ({"unit": "V"}, "expected unit V, got 'uV'"),
@@ -157,7 +176,7 @@ def test_a_lost_stream_is_said_found_again_and_flagged(nodes: list[Any]) -> None
     frame = take(node, 1)[0]
     assert frame.header.flags == Flags.GAP and frame.data[0] == 2
     assert node.report()["found"] == 2
-    assert [word.split(":")[0] for word in node.notices] == [
+    assert [word.split(":")[0] for word in node.notices[1:]] == [
         "lost the LSL stream",
         "found the LSL stream again",
     ]
@@ -295,6 +314,7 @@ def test_a_stream_of_another_machine_is_refused(address: str) -> None:
 def test_who_connected_before_a_port_was_confined_is_cut_off(address: str) -> None:
     with lsl_place.confined():
         listener = socket.create_server(("0.0.0.0", 0))
+        listener.set_inheritable(True)  # as LSL's are
         port = listener.getsockname()[1]
         ends = [(address, port), ("127.0.0.1", port)]
         callers = [socket.create_connection(end, timeout=10) for end in ends]

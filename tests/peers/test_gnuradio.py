@@ -18,7 +18,7 @@ from .gnuradio_peer import SCRIPTS, needed, radio, run_graph
 pytestmark = needed
 
 FRAME, PERIOD, SENT = 512, 10_000, 400_000
-FRAMES = 800
+FRAMES = 3200  # 1.6 million symbols: errors enough to tell 5 %
 PILOTS = {"bpsk": 400, "qpsk": 800}  # so many say enough of four complex taps
 WITHIN = 1.05  # of the exact receiver's errors
 SNR_DB = 6.0

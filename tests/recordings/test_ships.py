@@ -21,6 +21,7 @@ from bench.recordings.ships import (
     judged,
     made,
     reports,
+    shared,
 )
 from streamproc import open_node
 
@@ -36,13 +37,21 @@ def path(recording: Recording) -> Path:
 def test_tracks_keep_ships_apart_better_than_the_nearest_place(path: Path) -> None:
     found, like = reports(path, MINUTES_S)
     config = configs(path)["tracker"]
-    ours = judged(found, by_tracks(found, like, config), 300.0)
-    theirs = judged(found, by_nearest(found, NEAREST_M, config["silent_s"]), 300.0)
+    nearest = by_nearest(found, NEAREST_M, config["silent_s"])
+    ours = judged(found, by_tracks(found, like, config), 300.0).figures()
+    theirs = judged(found, nearest, 300.0).figures()
     assert ours["in_a_track"] > 0.98
     assert ours["purity"] > theirs["purity"] + 0.05
     assert ours["switches"] < 0.7 * theirs["switches"]
     assert ours["untracked"] < theirs["untracked"]
     assert ours["p50_m"] < 8 and ours["p90_m"] < 25 and ours["p90_m"] < theirs["p90_m"]
+
+
+def test_all_are_compared_over_the_reports_that_all_foretold() -> None:
+    found = shared({"one": {1: 3.0, 2: 4.0, 9: 100.0}, "other": {2: 1.0, 1: 1.0}})
+    assert found["one"]["same_withheld"] == found["other"]["same_withheld"] == 2
+    assert found["one"]["same_rmse_m"] == pytest.approx(12.5**0.5)
+    assert found["other"]["same_p99_m"] == 1
 
 
 def test_every_line_is_accounted_for(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,23 +9,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from streamproc.frame import Array
+from streamproc.models.onnx_nodes import Nodes, held
 
 OPSET = 17
 IR_VERSION = 8  # of opset 17; newer ones are refused by older runtimes
 Shape = tuple[int | str, ...]
 
 
-@dataclass
-class Graph:
-    """Every call adds a node and gives its output's name."""
-
-    nodes: list[Any] = field(default_factory=list)
-    constants: dict[str, Array] = field(default_factory=dict)
-
-    def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        name = f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
-        return name
+class Graph(Nodes):
+    """With constants that are named by their order."""
 
     def name(self, value: str, name: str) -> None:
         """Another name for a value, such as an output's."""
@@ -40,8 +31,7 @@ class Graph:
 
     def constant(self, value: Array | float) -> str:
         """An array as int64 or float32; equal ones are held once."""
-        array = np.asarray(value)
-        array = array.astype(np.int64 if array.dtype == np.int64 else np.float32)
+        array = held(value)
         for name, known in self.constants.items():
             if known.dtype == array.dtype and np.array_equal(known, array):
                 return name

@@ -7,7 +7,7 @@ p(y | c), which decisions do not feel and by which a wrong channel is told.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from streamproc.detection.fit import Fitted
 from streamproc.detection.noise import Mixture
 from streamproc.frame import Array
+from streamproc.models.onnx_nodes import Nodes, held
 
 OPSET = 20
 IR_VERSION = 10  # of opset 20; newer ones are refused by older runtimes
@@ -32,21 +33,11 @@ class Network:
     spread: Array  # (D,)
 
 
-@dataclass
-class _Graph:
-    """Nodes and constants as they are named; every call gives the output's name."""
-
-    nodes: list[Any] = field(default_factory=list)
-    constants: dict[str, Array] = field(default_factory=dict)
-
-    def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        name = f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
-        return name
+class _Graph(Nodes):
+    """With constants that have names of their own."""
 
     def constant(self, name: str, value: Array | float) -> str:
-        dtype = np.int64 if np.asarray(value).dtype == np.int64 else np.float32
-        self.constants[name] = np.asarray(value, dtype)
+        self.constants[name] = held(value)
         return name
 
 
