@@ -33,7 +33,7 @@ from streamproc.card import (
     TrackerCard,
     card_text,
 )
-from streamproc.errors import ArtifactError, PlacementError, nearest
+from streamproc.errors import ArtifactError, PlacementError, nearest, sought
 from streamproc.frame import Array
 from streamproc.protobuf import check_whole
 from streamproc.schema import SchemaError, build, shown
@@ -284,7 +284,7 @@ def _folder(name_or_path: str | Path) -> Path:
     if not os.path.isdir(folder):
         raise ArtifactError(
             f"{str(name_or_path)!r:.200}: expected the name of a shipped artifact or a "
-            f"folder with {CARD}, {MODEL} and {SUMS}, got neither"
+            f"folder with {CARD}, {MODEL} and {SUMS}, got neither{sought(folder)}"
             f"{nearest(str(name_or_path), shipped())}"
         )
     return folder

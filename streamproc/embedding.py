@@ -231,7 +231,7 @@ def _names(names: Any) -> str:
 class _Asked(Signature):
     """A signature without dim names, which remembers those it was asked for."""
 
-    asked: list[tuple[str, ...]] = field(default_factory=list)
+    asked: list[tuple[str, ...]] = field(default_factory=list, repr=False)
 
     def require(
         self, *, dims: tuple[str, ...] | None = None, **wanted: Any
@@ -240,6 +240,9 @@ class _Asked(Signature):
             self.asked.append(dims)
             dims = None
         return Signature.require(self, dims=dims, **wanted)
+
+
+_Asked.__name__ = _Asked.__qualname__ = Signature.__name__  # as Python's errors say it
 
 
 def dimensioned(node: Node[Any], frames: dict[str, Frame]) -> dict[str, Signature]:

@@ -21,6 +21,7 @@ which know nothing of streamproc, have a KernelError of their own.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -72,7 +73,10 @@ class NodeError(StreamprocError):
     ) -> None:
         at = f"node {node!r}" if seq is None else f"node {node!r} at seq {seq}"
         place = f" ({where})" if where else ""
-        super().__init__(f"{at}: {type(cause).__name__}: {cause}{place}")
+        cure = ""
+        if isinstance(cause, ValueError) and "read-only" in str(cause):
+            cure = "; what a frame came with or was given is frozen: go on with a copy"
+        super().__init__(f"{at}: {type(cause).__name__}: {cause}{place}{cure}")
         self.node = node
         self.seq = seq
 
@@ -92,3 +96,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f" (did you mean {close[0]!r}?)"
     return f" (known: {', '.join(choices)})" if choices else ""
+
+
+def sought(path: str | os.PathLike[str]) -> str:
+    """Where a relative path that is not there was looked for, for an error to say."""
+    if os.path.isabs(path) or os.path.lexists(path):
+        return ""
+    return f", looked for in {os.getcwd()}"

@@ -72,7 +72,8 @@ class Frame:
 
     def __init__(self, header: Header, arrays: dict[str, Array]) -> None:
         for name, array in arrays.items():
-            if array.dtype not in CODES or not array.flags.c_contiguous:
+            known = isinstance(array, np.ndarray) and array.dtype in CODES
+            if not known or not array.flags.c_contiguous:
                 raise FrameError(_why_not(name, array))
             array.flags.writeable = False
         self.header = header
@@ -107,6 +108,9 @@ class Frame:
 
 
 def _why_not(name: str, array: Array) -> str:
+    if not isinstance(array, np.ndarray):
+        got = type(array).__name__
+        return f"array {name!r}: expected an array, got a {got}; pass np.asarray(...)"
     if array.dtype not in CODES:
         return (
             f"array {name!r}: expected one of {' '.join(DTYPES)}, got dtype "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -54,6 +55,12 @@ class Node(Generic[ConfigT]):
         (several), or None (a sink). Raises GraphError for what it cannot use.
         """
         return None
+
+    def check_start(self) -> None:
+        """Asked before a run that has nothing to go on from; changes nothing.
+
+        Raises PlacementError for what is in its way, such as a file that is there.
+        """
 
     def open(self, device: str) -> None:
         """Allocate, load, warm up on "cpu" or "gpu".
@@ -181,6 +188,12 @@ def _output_ports(kind: type[Node[Any]]) -> tuple[str, ...]:
         f"{kind.__name__}.process: expected a return type of Frame, a NamedTuple of "
         f"frames, or None, got {hint}"
     )
+
+
+def summary(kind: type[Node[Any]]) -> str:
+    """The first sentence of what a node kind says of itself."""
+    first = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0]
+    return re.split(r"(?<=\.)\s", " ".join(first.split()))[0]
 
 
 def config_type(kind: type[Node[Any]]) -> type[Any]:

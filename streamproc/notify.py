@@ -64,31 +64,26 @@ class Notifier:
 
     def ready(self) -> None:
         """Frames flow; what waits for this service may start. Said once."""
-        if not self._ready:
-            self._ready = True
-            self._send("READY=1")
+        self._ready = self._ready or self._send("READY=1")
 
     def stopping(self) -> None:
         """It drains and will end by itself. Said once."""
-        if not self._stopping:
-            self._stopping = True
-            self._send("STOPPING=1")
+        self._stopping = self._stopping or self._send("STOPPING=1")
 
     def watchdog(self, well: bool) -> None:
         """Stroke the watchdog when that is due, if all is well."""
         if not well or not self.watched:
             return
         now_s = time.monotonic()
-        if now_s - self._stroked_s >= self._period_s / STROKES:
+        due = now_s - self._stroked_s >= self._period_s / STROKES
+        if due and self._send("WATCHDOG=1"):
             self._stroked_s = now_s
-            self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
         """One line that `systemctl status` shows."""
         text = "".join(c if c.isprintable() else " " for c in text)[:MOST_STATUS_CHARS]
-        if text != self._status:
+        if text != self._status and self._send(f"STATUS={text}"):
             self._status, self._told_s = text, time.monotonic()
-            self._send(f"STATUS={text}")
 
     def close(self) -> None:
         """Let go of the socket; may be called twice."""
@@ -96,16 +91,22 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str) -> bool:
+        """Whether there is nothing left to send: a manager that is behind is tried
+        again, one that has gone, or a socket that cannot be, must not end the graph.
+        """
         if not self._address:
-            return
+            return True
         try:
             if self._socket is None:
                 kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
                 self._socket = socket.socket(socket.AF_UNIX, kind)
             self._socket.sendto(text.encode(), self._address)
+        except BlockingIOError:
+            return False
         except OSError:
-            pass  # a manager that has gone must not take the graph along
+            pass
+        return True
 
 
 def _address(name: str) -> str:

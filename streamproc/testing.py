@@ -49,11 +49,16 @@ def _mounted(
 ) -> tuple[Mount, list[tuple[Frame, ...]]]:
     names = ports(type(node)).inputs
     if set(inputs) != set(names):
-        raise TypeError(f"expected frames for {list(names)}, got {list(inputs)}")
+        cure = f"; pass inputs={{{names[0]!r}: frames_of(arrays)}}" if names else ""
+        raise TypeError(
+            f"expected frames for {_listed(names)}, got {_listed(inputs)}{cure}"
+        )
     if names:
         feed = list(
             islice(zip(*(inputs[name] for name in names), strict=False), frames)
         )
+        if not feed:
+            raise ValueError(f"expected frames for {_listed(names)}, got none")
     else:
         feed = [()] * (100 if frames is None else frames)
     known = {
@@ -61,6 +66,10 @@ def _mounted(
         for index, name in enumerate(names)
     }
     return Mount("node", node, output_signatures(node, known)), feed
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "no port"
 
 
 def _drive(mount: Mount, feed: Iterable[tuple[Frame, ...]]) -> Streams:

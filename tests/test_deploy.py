@@ -5,14 +5,21 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from streamproc import cli, open_node
 from streamproc.config import check
+from streamproc.graph import NodeOptions
+from streamproc.node import config_type
+from streamproc.nodes import kind
+from streamproc.schema import build, keys
 from streamproc.testing import check_node, frames_of, run_node
 
 ROOT = Path(__file__).parents[1]
@@ -96,3 +103,59 @@ def test_the_readme_trains_and_runs_its_own_model(tmp_path):
     )
     assert used.returncode == 0, used.stderr
     assert float(used.stdout) < 1.0
+
+
+def blocks(language):
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for spoken, text in found if spoken == language]
+
+
+def commands():
+    """What it says to type, without what stands beside it."""
+    lines = [
+        f"streamproc {words}" for words in re.findall(r"`streamproc (.*?)`", README)
+    ]
+    for block in (*blocks("sh"), *blocks("")):
+        lines += block.replace("\\\n", "").splitlines()
+    for line in lines:
+        text = re.split(r" {2,}(?! *--)|  *#| &$", line)[0]
+        vague = re.search(r"[A-Z]{2}|\|", text)
+        if re.match(r"streamproc [a-z]+ \S", text) and not vague:
+            yield text.removeprefix("streamproc ")
+
+
+@pytest.mark.parametrize("words", sorted(set(commands())))
+def test_the_commands_that_the_readme_shows_are_understood(words):
+    asked = shlex.split(words)
+    args = cli._parser(asked[0]).parse_args(asked)
+    file = getattr(args, "file", None)
+    assert args.run and (str(file)[:7] != "deploy/" or (ROOT / file).is_file())
+
+
+def test_the_nodes_that_the_readme_shows_are_understood():
+    shown = [
+        (name, dict(table))
+        for block in blocks("toml")
+        for name, table in tomllib.loads(block).get("nodes", {}).items()
+    ]
+    assert len(shown) > 8
+    options = keys(NodeOptions)
+    for name, table in shown:
+        cls = kind(table.pop("kind"))
+        shared = {key: table.pop(key) for key in options if key in table}
+        build(config_type(cls), table, (name,))
+        build(NodeOptions, shared, (name,))
+
+
+def test_the_client_that_the_readme_shows_is_understood(tmp_path):
+    (code,) = (block for block in blocks("python") if "zmq.PUSH" in block)
+    place = f"ipc://{tmp_path}/in"
+    with open_node(
+        "zmq.source", endpoint=place, dtype="f8", dims={"axis": 3}
+    ) as source:
+        client = subprocess.Popen(
+            [sys.executable, "-c", code.replace("tcp://127.0.0.1:5555", place)]
+        )
+        seen = [source().data.tolist() for _ in range(10_000)]
+    assert client.wait(30) == 0
+    assert seen == [[float(n)] * 3 for n in range(10_000)]

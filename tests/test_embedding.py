@@ -232,6 +232,62 @@ def test_what_goes_wrong_inside_names_node_and_frame() -> None:
             node(frame)
 
 
+class Careless(Node[PickyConfig]):
+    """Goes on writing into what it gave, and changes what it was given."""
+
+    def accept(self, x: Signature) -> Signature:
+        return x
+
+    def open(self, device: str) -> None:
+        self.buffer = np.zeros(3)
+
+    def process(self, x: Frame) -> Frame:
+        if x.data[0] > 0:
+            x.data.sort()
+        self.buffer += x.data
+        return x.with_data(self.buffer)
+
+
+def test_writing_into_a_frozen_array_is_told_the_cure() -> None:
+    with open_node(own(Careless)) as node:
+        node(np.zeros(3))
+        for given in (np.zeros(3), np.ones(3)):
+            with pytest.raises(NodeError, match=r"read-only .*go on with a copy$"):
+                node(given)
+
+
+class Scalar(Node[PickyConfig]):
+    """Gives a NumPy scalar for an array, which is its own fault, not the frame's."""
+
+    def accept(self, x: Signature) -> Signature:
+        return Signature.of("f8", {})
+
+    def process(self, x: Frame) -> Frame:
+        return x.with_data(x.data.sum())
+
+
+def test_a_node_that_gives_no_array_is_told_so_and_is_not_spared_the_frame() -> None:
+    told = pytest.raises(NodeError, match=r"FrameError: .*pass np\.asarray")
+    with open_node(own(Scalar)) as node, told:
+        node(np.ones(3))
+
+
+class Curious(Node[PickyConfig]):
+    """Asks a signature for what it has not."""
+
+    def accept(self, x: Signature) -> Signature:
+        return x.dims  # type: ignore[attr-defined,no-any-return]
+
+    def process(self, x: Frame) -> Frame:
+        return x
+
+
+def test_a_signature_is_called_one_in_messages() -> None:
+    told = pytest.raises(AttributeError, match="'Signature' object has no attribute")
+    with open_node(own(Curious)) as node, told:
+        node(np.ones(3))
+
+
 def test_a_frame_of_several_arrays_is_a_dict_of_them() -> None:
     signature = Signature.of_frame(Frame(Header(), {"x": B.copy(), "y": A.copy()}))
     with open_node("identity", signatures={"frame": signature}) as node:

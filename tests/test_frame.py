@@ -51,6 +51,12 @@ def test_other_dtypes_are_refused_with_the_cure(array: Any) -> None:
         Frame.of(array)
 
 
+@pytest.mark.parametrize("scalar", [np.float64(1), 1.0, [1.0]])
+def test_what_is_no_array_is_refused_with_the_cure(scalar: Any) -> None:
+    with pytest.raises(FrameError, match=r"expected an array, got .*np\.asarray"):
+        Frame.of(np.zeros(2)).with_data(scalar)
+
+
 def test_arrays_with_gaps_are_refused_with_the_cure() -> None:
     with pytest.raises(FrameError, match="ascontiguousarray"):
         Frame.of(np.zeros((4, 4))[:, ::2])

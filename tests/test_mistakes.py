@@ -68,7 +68,13 @@ MISTAKES = {
         CHAIN + ",",
         CHAIN,
         5,
-        "not TOML: Unclosed array",
+        "not TOML: Unclosed array; a list above lacks its ]",
+    ),
+    "a list that is not closed": (
+        PAIR + ",\n]\n",
+        PAIR + ",\n",
+        7,
+        "not TOML: Invalid value; a list above lacks its ]",
     ),
     "an unknown table": (
         '[edge."scene',

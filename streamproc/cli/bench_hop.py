@@ -23,7 +23,8 @@ def add_hop(subparsers: Subparsers) -> None:
         "hop",
         run,
         "Source, identity and sink in three processes: latency from the scheduled "
-        "time, throughput without loss, CPU time; beside raw pyzmq doing the same "
+        "time, throughput without loss, CPU time of these three, not of the "
+        "supervisor that watches ours; beside raw pyzmq doing the same "
         "work, and GNU Radio and ezmsg where they are installed. Rounds alternate; "
         "medians over rounds are shown.",
         "streamproc bench hop --seconds 10 --picture hop.png",

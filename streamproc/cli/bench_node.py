@@ -26,7 +26,7 @@ def add_node(subparsers: Subparsers) -> None:
         "Time single calls of a node, opened as open_node opens it, on frames of a "
         "scene or a recording. Every --KEY VALUE that is not listed here is a key of "
         "the node, as `streamproc nodes KIND` has them, and --scene.KEY VALUE one of "
-        "the scene.",
+        "the scene, or of file.source where a --recording is read.",
         "streamproc bench node kalmannet --model lorenz-decimated --rate-hz 1000",
     )
     _add_options(parser)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamproc.cli.command import add_command, counted, print_json
@@ -18,19 +19,26 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers,
         "check",
         run,
-        "Say whether a graph fits together: keys, ports, dims, dtypes, units, rates. "
-        "Nothing is started.",
+        "Say whether a graph fits together: keys, ports, dims, dtypes, units, rates; "
+        "and whether a run could start: its inputs are read a little, its outputs are "
+        "not there yet. Nothing is started.",
         "streamproc check deploy/graphs/lorenz.toml",
     )
     parser.add_argument("file", metavar="FILE", help="a graph file (TOML)")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="of the run that would go on: outputs are its own, if it has begun",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print every edge with what flows on it, and a count."""
     from streamproc.config import check
-    from streamproc.runtime.plan import addresses, own_key
+    from streamproc.runtime.plan import addresses, begun, own_key
 
-    graph = check(args.file)
+    graph = check(args.file, starts=not begun(args.state))
     own_key(graph, addresses(graph))
     if args.json:
         print_json(as_json(graph))

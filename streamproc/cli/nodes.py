@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from streamproc.cli.command import add_command, print_json
+from streamproc.cli.command import add_command, print_json, print_list
 
 if TYPE_CHECKING:
     from streamproc.cli.command import Subparsers
@@ -47,34 +47,25 @@ def run(args: argparse.Namespace) -> int:
 def _list(as_json: bool) -> int:
     from streamproc.nodes import kinds
 
-    found = {name: _summary(name) for name in sorted(kinds())}
-    if as_json:
-        print_json(found)
-        return 0
-    width = max(map(len, found))
-    for name, summary in found.items():
-        print(f"{name:<{width}}  {summary}")
+    print_list({name: _summary(name) for name in sorted(kinds())}, as_json)
     return 0
 
 
 def _summary(name: str) -> str:
     from streamproc.errors import GraphError
+    from streamproc.node import summary
     from streamproc.nodes import kind
 
     try:
-        return _first_line(kind(name))
+        return summary(kind(name))
     except GraphError as error:
         return str(error)
-
-
-def _first_line(cls: type[Any]) -> str:
-    return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
 def describe(name: str) -> dict[str, Any]:
     """One kind as plain values. RefusedError if there is none or it does not load."""
     from streamproc.graph import NodeOptions
-    from streamproc.node import config_type, ports
+    from streamproc.node import config_type, ports, summary
     from streamproc.nodes import kind
     from streamproc.schema import keys
 
@@ -82,7 +73,7 @@ def describe(name: str) -> dict[str, Any]:
     inputs, outputs = ports(cls)
     return {
         "kind": name,
-        "summary": _first_line(cls),
+        "summary": summary(cls),
         "inputs": list(inputs),
         "outputs": list(outputs),
         "keys": [_described(key) for key in keys(config_type(cls)).values()],

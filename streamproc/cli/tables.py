@@ -14,7 +14,7 @@ _TROUBLE = (
     "fallen",
     "late",
     "unpaired",
-    "overruns",
+    "late_ticks",
     "overrun",
 )
 

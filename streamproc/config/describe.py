@@ -7,7 +7,7 @@ from typing import Any
 from streamproc.config.file import GraphTable
 from streamproc.config.sentences import NAME
 from streamproc.graph import EdgeOptions, NodeOptions
-from streamproc.node import config_type
+from streamproc.node import config_type, summary
 from streamproc.nodes import kind, kinds
 from streamproc.schema import json_schema as schema_of
 
@@ -57,10 +57,9 @@ def _any_node(names: list[str]) -> dict[str, Any]:
 def _node(name: str) -> dict[str, Any]:
     found = kind(name)
     own, shared = schema_of(config_type(found)), schema_of(NodeOptions)
-    doc = (found.__doc__ or "").strip().partition("\n")[0]
     return {
         "type": "object",
-        "description": doc,
+        "description": summary(found),
         "properties": {
             "kind": {"const": name},
             **own["properties"],

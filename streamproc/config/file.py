@@ -19,6 +19,7 @@ from streamproc.errors import (
     PlacementError,
     RefusedError,
     nearest,
+    sought,
 )
 from streamproc.graph import (
     EdgeOptions,
@@ -28,6 +29,7 @@ from streamproc.graph import (
     NodeOptions,
     NodeSpec,
     Patience,
+    refusal,
     settled,
 )
 from streamproc.graph import build as build_graph
@@ -69,9 +71,19 @@ class GraphTable:
     within_s: Annotated[float, Above(0)] = 30
 
 
-def check(path: str | os.PathLike[str], root: str = "") -> Graph:
-    """Load a graph file and build its graph; refuses all that can be refused."""
-    return build_graph(load(path, root))
+def check(path: str | os.PathLike[str], root: str = "", starts: bool = False) -> Graph:
+    """Load a graph file and build its graph; refuses all that can be refused.
+
+    starts: also what is in the way of a run that has nothing to go on from.
+    """
+    spec = load(path, root)
+    graph = build_graph(spec)
+    for node in graph.nodes.values() if starts else ():
+        try:
+            node.node.check_start()
+        except RefusedError as error:
+            raise refusal(spec, node.spec, error, type(error)) from error
+    return graph
 
 
 _ENDLESS = re.compile(r"[0-9_]{4300}")
@@ -85,7 +97,8 @@ def load(path: str | os.PathLike[str], root: str = "") -> GraphSpec:
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        problem = f"cannot be read: {error.strerror}{sought(path)}"
+        raise ConfigError(f"{path}: {problem}") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}:{line}: expected UTF-8 text") from error
@@ -117,7 +130,12 @@ def _not_toml(error: tomllib.TOMLDecodeError, text: str, path: str) -> ConfigErr
     if place:
         problem = problem[: place.start()]
         line = int(place[1] or line)
-    cure = "; text stands in quotes" if problem == "Invalid value" else ""
+    cure = ""
+    if problem == "Unclosed array":
+        cure = "; a list above lacks its ]"
+    elif problem == "Invalid value":
+        table = text.splitlines()[line - 1].lstrip().startswith("[")
+        cure = "; a list above lacks its ]" if table else "; text stands in quotes"
     return ConfigError(f"{path}:{line}: not TOML: {problem}{cure}")
 
 

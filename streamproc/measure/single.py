@@ -64,7 +64,8 @@ def measure(ask: Ask) -> dict[str, Any]:
             return {"kind": ask.kind, "source": source, **_timed(node, frames, ask)}
     raise GraphError(
         f"{ask.kind}: {'; '.join(refusals)}; name frames it takes: --scene KIND with "
-        "--scene.KEY VALUE, or --recording FILE"
+        "--scene.KEY VALUE, or --recording FILE with --scene.KEY VALUE for the keys of "
+        "file.source"
     )
 
 
@@ -144,7 +145,7 @@ def _timed(node: OpenNode, frames: list[tuple[Frame, ...]], ask: Ask) -> dict[st
         "calls_per_s": ask.calls / wall_s,
         "cpu_s_per_mframe": (time.process_time() - before) / ask.calls * 1e6,
         "first_call_ms": first_ms,
-        "overruns": schedule.overruns if schedule else 0,
+        "late_ticks": schedule.late_ticks if schedule else 0,
         "distinct_frames": min(len(frames), ask.calls + WARM),
     }
 

@@ -64,8 +64,12 @@ def leave(folder: Path) -> Path | None:
     if not kept.is_dir():
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    for path in folder.iterdir():
-        if path != kept:
-            with suppress(OSError):
-                path.unlink()
+    forget(folder)
     return kept
+
+
+def forget(folder: Path) -> None:
+    """Empty a state folder in which nothing has come about, so that it binds nobody."""
+    for path in folder.iterdir():
+        with suppress(OSError):
+            path.unlink()

@@ -270,20 +270,28 @@ def run_base() -> str | None:
     return None
 
 
-def state_folder(graph: Graph, wanted: Path | None) -> Path:
-    """The folder of a run, which may hold one to go on with.
+def run_folder() -> Path:
+    """A new folder for a run without a state folder; it goes with the run."""
+    return Path(tempfile.mkdtemp(prefix="streamproc-", dir=run_base()))
 
-    Without `wanted`, a new folder that the run removes when it ends well. Raises
-    PlacementError for a folder that another graph left, or that others may write to.
+
+def begun(state: Path | None) -> bool:
+    """Whether a state folder is some run's, which a new run would go on with."""
+    return state is not None and os.path.lexists(state / MARK)
+
+
+def state_folder(graph: Graph, wanted: Path) -> Path:
+    """A folder that somebody named, made if need be; from now on it is this graph's.
+
+    Raises PlacementError for a folder that another graph left, or that others may
+    write to.
     """
-    if wanted is None:
-        return Path(tempfile.mkdtemp(prefix="streamproc-", dir=run_base()))
     try:
         wanted.mkdir(parents=True, exist_ok=True, mode=0o700)
         _require_own(wanted)
-        begun = os.path.lexists(wanted / MARK)
+        resumed = begun(wanted)
         with open(open_own(wanted / MARK), "r+b") as file:
-            if not begun:
+            if not resumed:
                 mark.write(file, _parts(graph))
                 return wanted
             ended = (wanted / FINISHED).exists()

@@ -40,6 +40,7 @@ class Post:
 
     def __post_init__(self) -> None:
         self._sweep_crumb()  # of another run
+        self.policy.generation = max(self.policy.generation, self._generation())
 
     @property
     def name(self) -> str:
@@ -71,11 +72,10 @@ class Post:
         if blamed:
             return 0.0
         policy, now = self.policy, now_ns()
-        generation = newest_generation(Path(self.plan["checkpoint"]))
         life_ns = now - self.launched_ns
         if self.shot:  # however long that took to see
             life_ns = min(life_ns, LONG_LIFE_NS)
-        wait_s = policy.died(now, life_ns, generation)
+        wait_s = policy.died(now, life_ns, self._generation())
         if wait_s is None:
             raise RunFailedError(
                 f"worker {self.name!r} died {policy.barren} times in a row without "
@@ -103,6 +103,9 @@ class Post:
             known.append([seq, f"crashed {node} twice: {error or self.shot or how}"])
             del known[:-CONDEMNED]
         return True
+
+    def _generation(self) -> int:
+        return newest_generation(Path(self.plan["checkpoint"]))
 
     @property
     def _crumb(self) -> Path:

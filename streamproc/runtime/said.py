@@ -63,6 +63,8 @@ class Limiter:
 
     def summary(self, now_ns: int, over: bool = False) -> Iterator[tuple[str, Said]]:
         """At the end of a period, or when all is over: how often what was not said."""
+        if not (self._count and self._since_ns):  # one begins with what is said first
+            self._since_ns = now_ns
         if not over and now_ns - self._since_ns < PERIOD_NS:
             return
         for (level, event, node), count in self._count.items():

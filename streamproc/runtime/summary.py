@@ -94,7 +94,7 @@ def _node(graph: Graph, name: str, figures: dict[str, Figures]) -> dict[str, Any
     return {
         "worker": worker,
         **counts,
-        **({"overruns": feed["overruns"], "overrun": feed["overrun"]} if feed else {}),
+        **{key: feed[key] for key in ("late_ticks", "overrun") if feed},
         "process": own.histogram("took", name).summary(),
         "age": own.histogram("age", name).summary(),
     }

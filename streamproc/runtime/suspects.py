@@ -57,8 +57,8 @@ class Restarts:
     within_s: float
     jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2)
     barren: int = 0  # lives in a row that led nowhere
-    _lived_ns: int = 0  # all of them together
-    _generation: int = 0  # of the checkpoint at the last death
+    generation: int = 1  # of the checkpoint at the last death; 1 is no frame yet
+    _lived_ns: int = 0  # all of the barren ones together
     _deaths_ns: deque[int] = field(default_factory=deque)
 
     def died(self, now_ns: int, life_ns: int, generation: int) -> float | None:
@@ -66,10 +66,13 @@ class Restarts:
 
         generation: how often the checkpoint was ever written.
         """
-        if generation > self._generation or life_ns > LONG_LIFE_NS:
+        got_somewhere = generation > self.generation
+        if got_somewhere or life_ns > LONG_LIFE_NS:
             self.barren = self._lived_ns = 0
             self._deaths_ns.clear()
-        self._generation = generation
+        self.generation = generation
+        if got_somewhere:
+            return 0.0
         self.barren += 1
         self._lived_ns += life_ns
         self._deaths_ns.append(now_ns)

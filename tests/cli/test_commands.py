@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import types
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -80,7 +81,10 @@ def test_check_gives_the_graph_as_json(graph_file, capsys):
 def test_a_refusal_is_one_line_and_json_if_asked(graph_file, capsys):
     assert main(["check", "nowhere.toml", "--json"]) == 2
     said = capsys.readouterr()
-    assert said.err == "nowhere.toml: cannot be read: No such file or directory\n"
+    assert said.err == (
+        "nowhere.toml: cannot be read: No such file or directory, looked for in "
+        f"{Path.cwd()}\n"
+    )
     assert json.loads(said.out) == {
         "error": said.err.removesuffix("\n"),
         "kind": "ConfigError",
@@ -143,6 +147,7 @@ def test_nodes_lists_kinds_with_a_line_each(capsys):
     lines = output_of(capsys, "nodes").splitlines()
     assert any(line.split()[0] == "identity" for line in lines)
     assert lines == sorted(lines)
+    assert all(line.endswith(".") for line in lines), "whole sentences"
     assert json.loads(output_of(capsys, "nodes", "--json"))["identity"]
 
 

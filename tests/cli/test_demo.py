@@ -15,29 +15,6 @@ from streamproc.cli.picture import CURE, OURS
 from streamproc.config import check
 
 DEMO = Path(__file__).parents[2] / "deploy" / "graphs" / "demo.toml"
-GRAPH = """
-[graph]
-name = "small"
-edges = [
-  "scene:observation -> fine, coarse",
-  "scene:truth, fine, coarse, scene:observation -> held",
-]
-[nodes.scene]
-kind = "scene.lorenz"
-x0 = "attractor"
-[nodes.fine]
-kind = "ekf"
-model = "lorenz"
-params = { f = "rk4", q2 = 1e-3 }
-[nodes.coarse]
-kind = "ekf"
-model = "lorenz"
-params = { q2 = 0.178 }
-[nodes.held]
-kind = "compare"
-skip = 20
-path = "held.png"
-"""
 
 
 def run(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -52,12 +29,6 @@ def run(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[st
         env={**os.environ, **env},
         check=False,
     )
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "graph.toml").write_text(GRAPH)
-    return tmp_path
 
 
 @pytest.fixture
@@ -122,14 +93,15 @@ def test_no_other_file_is_ever_replaced(folder: Path, asked: tuple[str, ...]) ->
 
 
 def test_a_picture_stays_inside_its_root(folder: Path) -> None:
-    text = GRAPH.replace('"held.png"', '"../held.png"')
-    (folder / "graph.toml").write_text(text)
+    file = folder / "graph.toml"
+    file.write_text(file.read_text().replace('"held.png"', '"../held.png"'))
     done = run(folder, "--frames", "10")
     assert done.returncode == 2 and "is not inside" in done.stderr
 
 
 def test_nothing_to_draw_is_said_before_the_start(folder: Path) -> None:
-    text = GRAPH.replace('kind = "compare"', 'kind = "score"')
+    text = (folder / "graph.toml").read_text()
+    text = text.replace('kind = "compare"', 'kind = "score"')
     text = text.replace("fine, coarse, scene:observation", "fine")
     text = text.replace("-> fine, coarse", "-> fine").replace('path = "held.png"', "")
     text = text[: text.index("[nodes.coarse]")] + text[text.index("[nodes.held]") :]

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streamproc.cli import main
-
-GRAPH = """
-[graph]
-name = "small"
-edges = [
-  "scene:observation -> fine, coarse",
-  "scene:truth, fine, coarse, scene:observation -> held",
-]
-[nodes.scene]
-kind = "scene.lorenz"
-[nodes.fine]
-kind = "ekf"
-model = "lorenz"
-[nodes.coarse]
-kind = "ekf"
-model = "lorenz"
-params = { q2 = 0.178 }
-[nodes.held]
-kind = "compare"
-title = 'cost $\\foo$ bar'
-path = "held.png"
-"""
+from streamproc.cli import main, picture
 
 
-def test_a_title_is_no_formula(tmp_path: Any, monkeypatch: Any, capsys: Any) -> None:
+@pytest.fixture(autouse=True)
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def add(text: str) -> None:
+    """To the graph's last node, which compares."""
+    with open("graph.toml", "a") as file:
+        file.write(text)
+
+
+def test_a_title_is_no_formula(capsys: Any) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is absent: the ui extra")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "graph.toml").write_text(GRAPH)
+    add("title = 'cost $\\foo$ bar'\n")
     assert main(["run", "graph.toml", "--frames", "40"]) == 0
     assert "picture: held.png" in capsys.readouterr().out
 
@@ -53,18 +42,20 @@ def test_an_empty_frame_leaves_an_empty_row(form: str) -> None:
     assert axes[0].get_title() == "the last frame is empty"
 
 
-def test_a_picture_that_cannot_be_drawn_costs_no_table(
-    tmp_path: Any, monkeypatch: Any, capsys: Any
+def test_a_picture_that_cannot_be_drawn_costs_no_table_and_no_other_picture(
+    monkeypatch: Any, capsys: Any
 ) -> None:
-    from streamproc.cli import picture
-
-    def broken(*_: Any) -> list[str]:
-        raise IndexError("of nothing")
+    def broken(target: picture.Target, *_: Any) -> bool:
+        if target.shown_as == "held.png":
+            raise IndexError("of nothing")
+        return True
 
     monkeypatch.setattr(picture, "draw", broken)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "graph.toml").write_text(GRAPH)
+    graph = Path("graph.toml").read_text()
+    Path("graph.toml").write_text(graph.replace("-> held", "-> held, second"))
+    add('[nodes.second]\nkind = "compare"\npath = "second.png"\n')
     assert main(["run", "graph.toml", "--frames", "40"]) == 0
     said = capsys.readouterr()
-    assert "what learning bought" in said.out and "picture:" not in said.out
-    assert "no picture: it cannot be drawn: of nothing" in said.err
+    assert "what learning bought" in said.out
+    assert "picture: held.png" not in said.out and "picture: second.png" in said.out
+    assert "no picture held.png: it cannot be drawn: of nothing" in said.err

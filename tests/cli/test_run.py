@@ -89,10 +89,67 @@ def test_sigterm_drains_and_exits_well(streamproc, tmp_path):
 def test_a_file_that_is_there_already_is_refused_before_start(streamproc, tmp_path):
     np.save(tmp_path / "other.npy", np.zeros(3))
     (tmp_path / "other.npy").rename(tmp_path / "out.frames")
-    process = streamproc("run", "graph.toml", "--frames", "10")
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "is there already" in err
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "graph").touch()
+    for words, code in [
+        (["run", "graph.toml", "--frames", "10"], 2),
+        (["check", "graph.toml"], 2),
+        (["check", "graph.toml", "--state", "new"], 2),
+        (["check", "graph.toml", "--state", "begun"], 0),
+    ]:
+        process = streamproc(*words)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        if code:
+            assert err.startswith("graph.toml:11: nodes.disk: out.frames is there alr")
+
+
+def test_a_run_that_is_refused_leaves_no_state_that_refuses_the_cure(
+    streamproc, tmp_path
+):
+    graph = tmp_path / "graph.toml"
+    good = graph.read_text()
+    bad = good.replace('"out.frames"', '"out.frames"\ndevice = "gpu"')
+    for text, code in [(bad, 2), (good, 0)]:
+        graph.write_text(text)
+        process = streamproc("run", "graph.toml", "--frames", "20", "--state", "s")
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        assert ("runs on 'cpu' only" in err) is (code == 2)
+
+
+CSV = """
+[graph]
+edges = ["readings -> disk"]
+[nodes.readings]
+kind = "file.source"
+path = "r.csv"
+columns = ["x"]
+[nodes.disk]
+kind = "file.sink"
+path = "out.frames"
+overwrite = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("1,5\n" * 3, "none of its first 3 lines can be read, line 2: expected 1 col"),
+        ("1,5\n" * 20, "none of its first 8 lines can be read"),
+        ("1,5\n" * 7 + "1\n", ""),
+    ],
+)
+def test_a_file_without_a_line_that_can_be_read_is_refused_before_start(
+    streamproc, tmp_path, lines, told
+):
+    (tmp_path / "graph.toml").write_text(CSV)
+    (tmp_path / "r.csv").write_text("x\n" + lines)
+    for word in ("check", "run"):
+        process = streamproc(word, "graph.toml")
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == (2 if told else 0)
+        assert told in err and err.startswith("graph.toml:4: " if told else "")
 
 
 def test_nothing_is_left_behind(streamproc, tmp_path):

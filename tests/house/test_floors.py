@@ -78,10 +78,11 @@ FLOORS = {
     ),
     "zmq_nodes": Floor(
         "streamproc.nodes.zmq_* streamproc.nodes.gnuradio_*",
-        "world plain door keys addresses node schema wire frame errors",
+        "counting world plain door keys addresses node schema wire frame errors",
     ),
     # A recording's bytes: of file nodes, and of frames in quarantine.
     "recording": Floor("streamproc.nodes.recording", "wire frame errors"),
+    "counting": Floor("streamproc.nodes.counting", "node frame errors"),
     # Nodes that meet the world outside, which speaks the wire's bytes.
     "world": Floor(
         "streamproc.nodes.file_* streamproc.nodes.tcp_* streamproc.nodes.udp_* "
@@ -89,15 +90,15 @@ FLOORS = {
         "streamproc.nodes.load streamproc.nodes.loopback streamproc.nodes.reels "
         "streamproc.nodes.lsl_* "
         "streamproc.nodes.stacks",
-        "recording addresses confine node schema wire frame errors",
+        "counting recording addresses confine node schema wire frame errors",
     ),
     "scenes": Floor("streamproc.nodes.scene", "sims node schema frame errors"),
     # The table knows its rows by name only, and who asks it knows none of them.
     "kinds": Floor("streamproc.nodes", "node errors"),
     "nodes": Floor(
         "streamproc.nodes.*",
-        "clutter detection modulation filters statespace artifact device node schema "
-        "frame errors",
+        "counting clutter detection modulation filters statespace artifact device node "
+        "schema frame errors",
     ),
     "graph": Floor(
         "streamproc.graph streamproc.graph.*",

@@ -63,4 +63,4 @@ def test_the_agenda_begins_with_the_first_frame_and_counts_what_is_late():
     np.testing.assert_allclose(
         np.array(due) / 1e9, 1 + np.array(TIMES_S) - TIMES_S[0], atol=1e-9
     )
-    assert agenda.overruns == 2  # 2 ms where two share a time; 200 ms after 100 ms
+    assert agenda.late_ticks == 2  # 2 ms where two share a time; 200 ms after 100 ms

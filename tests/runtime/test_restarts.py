@@ -11,6 +11,7 @@ from streamproc.config import loads
 from streamproc.errors import GraphError
 from streamproc.graph import build
 from streamproc.runtime import leftovers
+from streamproc.runtime.checkpoint import CheckpointFile
 from streamproc.runtime.clock import now_ns
 from streamproc.runtime.control import Line, pair
 from streamproc.runtime.crumb import Crumb, find
@@ -44,7 +45,23 @@ def test_lives_that_fail_slowly_are_given_up_too(life_s):
         if restarts.died(now, int(life_s * SECOND), 7) is None:
             break
     # The first of them got somewhere: the checkpoint had moved.
-    assert lives == 6
+    assert lives == 7
+
+
+def test_a_life_that_got_somewhere_is_not_the_first_barren_one():
+    restarts = Restarts(2, 30.0)
+    assert [restarts.died(n, 1, 9) is None for n in range(4)] == [False] * 3 + [True]
+    assert restarts.barren == 3
+
+
+def test_what_an_earlier_run_got_done_is_no_merit_of_this_one(tmp_path, lost):
+    file = CheckpointFile(tmp_path / "w.checkpoint")
+    for _ in range(7):
+        file.write(b"")
+    file.close()
+    made = post(tmp_path, lost)
+    made.died()
+    assert made.policy.barren == 1
 
 
 def test_kills_hours_apart_are_not():

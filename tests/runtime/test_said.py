@@ -74,6 +74,15 @@ def test_repeats_are_counted_by_event_and_node_and_said_at_the_end_of_a_period()
     assert not list(limiter.summary(2 * PERIOD_NS + 1, over=True))
 
 
+def test_the_first_period_is_as_long_as_the_others():
+    limiter = Limiter()
+    said = 0
+    for beat in range(20):  # two a second
+        said += sum(limiter.passes("warn", Said("skip", node="a")) for _ in range(3))
+        list(limiter.summary(7 * PERIOD_NS + beat * PERIOD_NS // 20))
+    assert said == MOST_REPEATS
+
+
 def test_a_node_that_refuses_all_frames_does_not_fill_the_log(run_graph, tmp_path):
     bad = list(range(10, 110))
     run = run_graph(graph(tmp_path / "out", middle=f"refuse_at = {bad}"))

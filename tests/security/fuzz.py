@@ -14,6 +14,7 @@ from streamproc.frame import Frame, Header
 from streamproc.keys import Allowed
 from streamproc.transport import notes
 from streamproc.transport.protocol import Ack, Done, End, Frames, Hello, Welcome, Who
+from streamproc.transport.seal import seal
 from streamproc.transport.zap import answer
 
 Parts = list[bytes]
@@ -39,8 +40,8 @@ def frames() -> list[Parts]:
 
 def said() -> list[Parts]:
     """Good notes of both ends of an edge."""
-    sealed = [notes.seal(n, Frame.of(np.arange(n + 1.0)), 5) for n in range(3)]
-    large = notes.seal(9, Frame.of(np.zeros(9000)), 5)
+    sealed = [seal(n, Frame.of(np.arange(n + 1.0)), 5) for n in range(3)]
+    large = seal(9, Frame.of(np.zeros(9000)), 5)
     told = [
         Hello(3, 64, 3),
         Ack(7, 70),
@@ -84,7 +85,7 @@ def mutated(rng: random.Random, good: Parts) -> Parts:
 
 def readers(folder: Path) -> list[tuple[str, Callable[[Parts], object], list[Parts]]]:
     """Name, how it reads parts, and what is good for it; WireError is no surprise."""
-    decoder, allowed = wire.Decoder(), Allowed(folder)
+    reader, allowed = notes.Reader(), Allowed(folder)
     both, asked = (
         said(),
         [b"1.0", b"7", b"streamproc", b"::1", b"", b"CURVE", bytes(32)],
@@ -92,20 +93,10 @@ def readers(folder: Path) -> list[tuple[str, Callable[[Parts], object], list[Par
     return [
         ("decode", wire.decode, frames()),
         ("decode_plain", lambda p: wire.decode_plain(p, 0, 1), frames()),
-        ("Decoder", decoder.decode, frames()),
-        ("from a producer", lambda p: _all(p, notes.decode_from_producer), both),
+        ("from a producer", lambda p: reader.read(p) if p else None, both),
         ("from a consumer", lambda p: _first(p, notes.decode_from_consumer), both),
         ("zap", lambda p: answer(p, allowed), [asked]),
     ]
-
-
-def _all(parts: Parts, read: Callable[[Parts], object]) -> object:
-    """An inbox asks only when there is a part; frames are decoded when taken."""
-    told = read(parts) if parts else None
-    if isinstance(told, Frames):
-        for frame in told.frames:
-            wire.decode(frame.content.parts)
-    return told
 
 
 def _first(parts: Parts, read: Callable[[bytes], object]) -> object:

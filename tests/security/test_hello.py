@@ -10,6 +10,7 @@ import zmq
 from streamproc.frame import Frame
 from streamproc.transport import notes
 from streamproc.transport.protocol import Hello, Sender
+from streamproc.transport.seal import seal
 from streamproc.transport.sockets import Outbox
 
 from .strangers import resident_mib
@@ -24,7 +25,7 @@ def test_a_consumer_that_says_hello_again_and_again_is_sent_no_more_than_fits() 
     sender = Sender(64)
     outbox.add(0, sender)
     for seq in range(64):
-        sender.offer(notes.seal(seq, Frame.of(np.zeros(1000), t0_ns=1), 1))
+        sender.offer(seal(seq, Frame.of(np.zeros(1000), t0_ns=1), 1))
     raw = context.socket(zmq.DEALER)
     raw.set(zmq.ROUTING_ID, b"e\0\0\0\0")
     raw.set(zmq.RCVHWM, 1)

@@ -110,6 +110,22 @@ def test_another_process_or_none_is_not_stroked_for(manager: Manager) -> None:
         assert not Notifier({**watched, "WATCHDOG_USEC": period}).watched
 
 
+def test_what_a_manager_that_is_behind_could_not_take_is_said_again(
+    manager: Manager,
+) -> None:
+    crowd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    crowd.setblocking(False)
+    name = manager.address
+    with crowd, suppress(BlockingIOError):
+        while True:
+            crowd.sendto(b"x", "\0" + name[1:] if name[0] == "@" else name)
+    notifier = Notifier(manager.environment(watchdog_s=1))
+    notifier.tend(running=True, well=True, status="1 frame")
+    assert set(manager.heard()) == {"x"}, "there was no room"
+    notifier.tend(running=True, well=True, status="2 frames")
+    assert manager.heard() == ["READY=1", "WATCHDOG=1", "STATUS=2 frames"]
+
+
 @pytest.mark.parametrize(
     "address", ["", "relative", "/nowhere/at/all", "/" + "x" * 300]
 )

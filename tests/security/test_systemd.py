@@ -25,12 +25,14 @@ UNIT = "streamproc-zmq"
 DATA = f"/var/lib/private/{UNIT}/data/sensor.npy"
 PUSH = """
 import msgpack, numpy, sys, zmq
-push = zmq.Context().socket(zmq.PUSH)
+context = zmq.Context()
+push = context.socket(zmq.PUSH)
 push.connect("tcp://127.0.0.1:5555")
 for n in range(1000):
     head = [1, "t", None, None, None, 0, [["data", "f8", [3]]], None]
     push.send_multipart([msgpack.packb(head), numpy.full(3, float(n)).tobytes()])
-push.close(linger=5000)
+push.close()
+context.term()  # or what the service has not taken yet would be gone with this process
 """
 READ = f"""
 import numpy
