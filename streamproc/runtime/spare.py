@@ -67,7 +67,8 @@ def _compile_together(rest: list[dict[str, Any]], kept: Kept) -> list[dict[str, 
     """Load nodes here and in hands, one on each other core; who is left to load here.
 
     Hands leave in Numba's cache what they compile. Kinds of one family share most of
-    it, so that the first of each family come first: the others find it there.
+    it, so that the first of each family come first: the others find it there. The very
+    first is loaded here, where it would else be loaded again.
     """
     families: dict[str, dict[str, Any]] = {}
     for one in rest:
@@ -78,10 +79,12 @@ def _compile_together(rest: list[dict[str, Any]], kept: Kept) -> list[dict[str, 
     if hands < 1 or len(os.listdir("/proc/self/task")) > 1:
         return rest
     queue, to_queue = os.pipe()
-    os.write(to_queue, np.arange(len(order), dtype=np.uint16).tobytes())
+    os.write(to_queue, np.arange(1, len(order), dtype=np.uint16).tobytes())
     os.close(to_queue)
-    own: list[dict[str, Any]] = []
+    own = order[:1]
     pids = [_hand(queue, order) for _ in range(hands)]
+    with suppress(StreamprocError):
+        _load(own[0], REHEARSED, kept)
     _work_off(queue, order, kept, own)
     os.close(queue)
     for pid in pids:
