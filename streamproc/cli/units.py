@@ -172,6 +172,8 @@ def _service(name: str, wanted: Wanted) -> Iterator[str]:
     yield "RestartSec=1"
     yield "# 2: refused before start; trying again would not help."
     yield "RestartPreventExitStatus=2"
+    yield "# 130: stopped while it still loaded; that is no failure."
+    yield "SuccessExitStatus=130"
 
 
 def _identity(name: str, wanted: Wanted) -> Iterator[str]:

@@ -161,6 +161,12 @@ def test_a_unit_lives_and_dies_as_it_says(call: Call) -> None:
     told = call("/opt/streamproc/bin/python", "-c", READ).split()
     assert told == [str(n) for n in range(1000)] * 3
 
+    call("systemctl", "start", "--no-block", UNIT)
+    _until(lambda: shown("MainPID") != "0")
+    time.sleep(0.3)  # it has begun to load
+    call("systemctl", "stop", UNIT)
+    assert (shown("ActiveState"), shown("Result")) == ("inactive", "success")
+
     said = call("journalctl", "--no-pager", "-u", UNIT, "-o", "cat")
     assert "zmq: " in said, "the summary"
     call("sed", "-i", "s/zmq.source/zmq.sauce/", "/etc/streamproc/zmq/graph.toml")
