@@ -60,6 +60,10 @@ def encode(frame: Frame) -> list[Part]:
         return [before + numbers + after, *map(_view, arrays.values())]
     if min(seq, t0_ns, t_in_ns, flags) < 0:
         raise WireError(f"header of {frame!r}: seq, times and flags cannot be negative")
+    if len(shapes) > MAX_ARRAYS:
+        raise WireError(
+            f"{frame.header.stream}: {len(shapes)} arrays, at most {MAX_ARRAYS}"
+        )
     described = [(name, CODES[dtype], shape) for name, dtype, shape in shapes]
     try:
         head = _pack((1, stream, seq, t0_ns, t_in_ns, int(flags), described, meta))

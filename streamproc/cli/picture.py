@@ -57,7 +57,7 @@ def targets(graph: Graph, asked: Path | None) -> list[Target]:
 def prepare(found: list[Target]) -> None:
     """Load matplotlib meanwhile, where it is wanted: that takes a second."""
     if found:
-        Thread(target=_load).start()
+        Thread(target=_load, daemon=True).start()
 
 
 def _load() -> None:

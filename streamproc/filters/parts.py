@@ -111,6 +111,8 @@ def judged(
         growth[away] = DOUBT ** np.minimum(refused[away], MOST).astype(np.float64)
         larger = R + growth[:, None, None] * (S - R)
         growth[shut_out(innovation, larger, parts)[1] > 0] = 1.0
+        # A network's S may be smaller than R: there is nothing of P to grow.
+        growth[(np.diagonal(larger, axis1=1, axis2=2) <= 0).any(1)] = 1.0
         shut[growth > 1], count[growth > 1] = False, 0
     every = [k for part in parts for k in part.components]
     passed = np.isfinite(innovation[:, every]).any(1) & ~away

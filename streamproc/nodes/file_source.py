@@ -29,6 +29,7 @@ Delimiter = Annotated[str, Like(r"[^\"\r\n]", "one character")]
 COUNTED = ("bad_lines", "missing")
 LEAP_NS = 60_000_000_000  # a longer step in time is believed if the next lines agree
 AGREEING = 8  # lines are looked at, for one that can be read
+SEARCHED = 10_000  # before a start, for the same; a sensor may say nothing at first
 LONG_WAIT_S = 60.0  # until a recorded time, is said
 
 
@@ -138,7 +139,7 @@ class FileSource(Source[FileSourceConfig]):
             return
         refused: list[str] = []
         with closing(reel):
-            for index in range(AGREEING):
+            for index in range(SEARCHED):
                 try:
                     frame = reel.frame(index)
                 except BadFrameError as error:
@@ -150,8 +151,8 @@ class FileSource(Source[FileSourceConfig]):
         if refused:
             raise ArtifactError(
                 f"{self.config.path}: none of its first {len(refused)} lines can be "
-                f"read, {refused[0]}; correct columns, or the others that say how to "
-                "read it, such as skip_lines"
+                f"read, {refused[0]}; correct columns, or what else says how to read "
+                "it"
             )
 
     def open(self, device: str) -> None:

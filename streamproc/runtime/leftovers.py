@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from streamproc.runtime.plan import MARK
+from streamproc.runtime.plan import LOCK, MARK
 from streamproc.runtime.quarantine import FOLDER
 
 PREFIX = "streamproc-"
@@ -43,7 +43,7 @@ def _is_dead(folder: Path) -> bool:
     if os.path.lexists(folder / MARK):
         return False
     try:
-        held = os.open(folder / "lock", os.O_RDWR | os.O_NOFOLLOW)
+        held = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:  # interrupted before it had one
         return not any(folder.iterdir())
     except OSError:
@@ -65,11 +65,16 @@ def leave(folder: Path) -> Path | None:
         shutil.rmtree(folder, ignore_errors=True)
         return None
     forget(folder)
+    (folder / LOCK).unlink(missing_ok=True)
     return kept
 
 
 def forget(folder: Path) -> None:
-    """Empty a state folder in which nothing has come about, so that it binds nobody."""
+    """Empty a state folder in which nothing has come about, so that it binds nobody.
+
+    But for its lock, which another run may be about to take.
+    """
     for path in folder.iterdir():
-        with suppress(OSError):
-            path.unlink()
+        if path.name != LOCK:
+            with suppress(OSError):
+                path.unlink()

@@ -25,6 +25,7 @@ from streamproc.runtime.state_file import open_own
 Plan = dict[str, Any]
 
 MARK = "graph"  # in a state folder: the fingerprint of what it is the state of
+LOCK = "lock"  # held by the run that has the folder
 FINISHED = "finished"  # marks a state folder whose run ended by itself
 # What becomes of failures and late frames may be changed from one life to the next: a
 # checkpoint knows of it no more than which kind has taken over, see Ward.
@@ -218,7 +219,7 @@ def lock(
     Where a run was killed, its workers have the folder for a moment longer, so that
     is waited for. Raises PlacementError when another run has it.
     """
-    held = open_own(folder / "lock")
+    held = open_own(folder / LOCK)
     end = time.monotonic() + LEAVE_S
     said = False
     while not _locked(held):

@@ -19,6 +19,7 @@ from streamproc.runtime.leftovers import forget, leave, sweep
 from streamproc.runtime.nest import Nest
 from streamproc.runtime.plan import (
     FINISHED,
+    LOCK,
     lock,
     make_plans,
     run_base,
@@ -69,7 +70,9 @@ class Supervisor:
         self.folder = run_folder() if state is None else state
         self._keep = state is not None
         plans = make_plans(graph, self.folder, frames)  # refuses before it binds
-        self._fresh = state is not None and not any(state.glob("*"))
+        self._fresh = state is not None and not any(
+            path.name != LOCK for path in state.glob("*")
+        )
         if state is not None:
             state_folder(graph, state)
         refuse_if_lost(self.folder / f"{name}.checkpoint" for name in graph.workers)
@@ -85,6 +88,7 @@ class Supervisor:
         self._started = False
         self._started_ns = 0
         self._stop_ns = 0
+        self._hasty = False  # told to stop before it had started
 
     def run(
         self, duration_s: float | None = None, watch: Callable[[], None] | None = None
@@ -121,12 +125,13 @@ class Supervisor:
                 signal.signal(number, action)
 
     def _on_signal(self, number: int, frame: object) -> None:
-        if self._stop_ns or not self._started:
-            for one in (signal.SIGINT, signal.SIGTERM):
-                # Nothing interrupts clearing up. SIG_IGN would be said to be a race.
-                signal.signal(one, lambda *_: None)
+        if self._stop_ns or self._hasty:
+            _deafen()
             raise KeyboardInterrupt
-        self.stop()
+        if self._started:
+            self.stop()
+        else:
+            self._hasty = True  # `_watch` ends it, where nothing is half done
 
     def stop(self) -> None:
         """Let the sources end and everything drain, for at most DRAIN_S."""
@@ -160,6 +165,8 @@ class Supervisor:
 
     def _watch(self, duration_s: float | None, watch: Callable[[], None]) -> None:
         while not all(post.done for post in self.posts.values()):
+            if self._hasty:
+                raise KeyboardInterrupt
             before = now_ns()
             self._listen()
             self._reap()
@@ -357,9 +364,15 @@ class Supervisor:
                 post.process.kill(after_s=LEAVE_S if post.done else 0.0)
         self._nest.close()
         self._notifier.close()
-        os.close(self._lock)
         if self._fresh and not self._started:
             forget(self.folder)  # before any frame: the next graph may be another
+        os.close(self._lock)
         if not self._keep and (kept := leave(self.folder)):
             cause = "it is kept; move or remove it"
             self._say("warn", Said("quarantine", folder=kept, cause=cause))
+
+
+def _deafen() -> None:
+    """Nothing interrupts clearing up. SIG_IGN would be said to be a race."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)

@@ -136,8 +136,8 @@ overwrite = true
     ("lines", "told"),
     [
         ("1,5\n" * 3, "none of its first 3 lines can be read, line 2: expected 1 col"),
-        ("1,5\n" * 20, "none of its first 8 lines can be read"),
-        ("1,5\n" * 7 + "1\n", ""),
+        ("1,5\n" * 20_000, "none of its first 10000 lines can be read"),
+        ("1,5\n" * 20 + "1\n", ""),
     ],
 )
 def test_a_file_without_a_line_that_can_be_read_is_refused_before_start(

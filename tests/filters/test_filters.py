@@ -188,21 +188,26 @@ def _with(make: Make, state: dict[str, Array], Q: Array, R: Array) -> Filter:
     return tracker
 
 
+@pytest.mark.parametrize("parts", [False, True])
 @pytest.mark.parametrize("make", EVERY)
-def test_a_restored_state_goes_on_bit_by_bit(make: Make) -> None:
+def test_a_restored_state_goes_on_bit_by_bit(make: Make, parts: bool) -> None:
     rng = np.random.default_rng(0)
-    seen = rng.normal(size=(30, 3, 2))
-    tracker = make(plane(), 3, gate=9.0)
+    seen = rng.normal(size=(240, 3, 2))
+    seen[10:, 0] += 40.0  # refused where it is cut, believed in the end
+    made = [make(plane(), 3, gate=np.inf if parts else 9.0) for _ in range(2)]
+    tracker, fresh = made
+    for one in made:
+        one.parts = parts_of([[0, 1]], 0.99, 2) if parts else ()
     tracker.set_noise(R=2 * np.eye(2))
-    run(tracker, seen[:15])
+    run(tracker, seen[:30])
     kept = {name: array.copy() for name, array in tracker.state.items()}
+    assert kept["refused"][0] > 10
     held = tracker.state
-    expected = run(tracker, seen[15:])
+    expected = run(tracker, seen[30:])
     for name, array in kept.items():  # what was handed out stays as it was
         np.testing.assert_array_equal(held[name], array)
-    fresh = make(plane(), 3, gate=9.0)
     fresh.state = kept
-    for one, other in zip(run(fresh, seen[15:]), expected, strict=True):
+    for one, other in zip(run(fresh, seen[30:]), expected, strict=True):
         assert_same(one, other)
     for name in tracker.state:
         np.testing.assert_array_equal(fresh.state[name], tracker.state[name])
