@@ -19,6 +19,7 @@ from streamproc.config import check
 from streamproc.graph import NodeOptions
 from streamproc.node import config_type
 from streamproc.nodes import kind
+from streamproc.runtime.ports import free_port
 from streamproc.schema import build, keys
 from streamproc.testing import check_node, frames_of, run_node
 
@@ -147,9 +148,9 @@ def test_the_nodes_that_the_readme_shows_are_understood():
         build(NodeOptions, shared, (name,))
 
 
-def test_the_client_that_the_readme_shows_is_understood(tmp_path):
+def test_the_client_that_the_readme_shows_is_understood():
     (code,) = (block for block in blocks("python") if "zmq.PUSH" in block)
-    place = f"ipc://{tmp_path}/in"
+    place = f"tcp://127.0.0.1:{free_port('127.0.0.1', set())}"
     with open_node(
         "zmq.source", endpoint=place, dtype="f8", dims={"axis": 3}
     ) as source:
